@@ -1,0 +1,179 @@
+//! The weights of a layer on the host, and the names and shapes that they must have.
+
+use crate::{Array, Config, Error, Result};
+
+/// The weights of one layer, in Keras' own shapes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weights<T = f32> {
+    /// Kernel `[C, H, D]`, bias `[H, D]`.
+    pub query: Projection<T>,
+    /// Kernel `[Ck, Hkv, D]`, bias `[Hkv, D]`.
+    pub key: Projection<T>,
+    /// Kernel `[Cv, Hkv, D]`, bias `[Hkv, D]`.
+    pub value: Projection<T>,
+    /// With `use_gate`: kernel `[C, H, D]`, bias `[H, D]`.
+    pub gate: Option<Projection<T>>,
+    /// Kernel `[H, D, C]`, bias `[C]`.
+    pub attention_output: Projection<T>,
+}
+
+/// The kernel of one linear projection, and its bias with `use_bias`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Projection<T = f32> {
+    /// The matrix, input axes first.
+    pub kernel: Array<T>,
+    /// What is added to each output row.
+    pub bias: Option<Array<T>>,
+}
+
+/// The feature widths that a layer is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FeatureWidths {
+    /// C, the width of query and of the layer's output.
+    pub query: usize,
+    /// Ck, the width of key.
+    pub key: usize,
+    /// Cv, the width of value.
+    pub value: usize,
+}
+
+impl FeatureWidths {
+    /// The same width everywhere.
+    pub fn all(width: usize) -> Self {
+        Self { query: width, key: width, value: width }
+    }
+}
+
+/// The name and shape of one weight, such as `query/kernel` `[C, H, D]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WeightSpec {
+    /// The projection: `query`, `key`, `value`, `gate` or `attention_output`.
+    pub projection: &'static str,
+    /// `kernel` or `bias`.
+    pub variable: &'static str,
+    /// The shape that Keras gives it.
+    pub shape: Vec<usize>,
+}
+
+impl WeightSpec {
+    /// `projection/variable`, the name in safetensors files.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.projection, self.variable)
+    }
+}
+
+/// Every weight of a layer with its shape, in the order query, key, value, gate, attention_output, kernel before bias.
+pub fn weight_specs(config: &Config, widths: FeatureWidths) -> Vec<WeightSpec> {
+    let (h, hkv, d) = (config.num_query_heads, config.num_key_value_heads, config.head_dim);
+    let FeatureWidths { query: c, key: ck, value: cv } = widths;
+    let mut specs = Vec::new();
+    let mut push = |projection, kernel: [usize; 3], bias: &[usize]| {
+        specs.push(WeightSpec { projection, variable: "kernel", shape: kernel.to_vec() });
+        if config.use_bias {
+            specs.push(WeightSpec { projection, variable: "bias", shape: bias.to_vec() });
+        }
+    };
+    push("query", [c, h, d], &[h, d]);
+    push("key", [ck, hkv, d], &[hkv, d]);
+    push("value", [cv, hkv, d], &[hkv, d]);
+    if config.use_gate {
+        push("gate", [c, h, d], &[h, d]);
+    }
+    push("attention_output", [h, d, c], &[c]);
+    specs
+}
+
+impl<T> Weights<T> {
+    /// The projections with their names, in the order of [`weight_specs`].
+    pub fn projections(&self) -> Vec<(&'static str, &Projection<T>)> {
+        let mut all = vec![("query", &self.query), ("key", &self.key), ("value", &self.value)];
+        all.extend(self.gate.as_ref().map(|gate| ("gate", gate)));
+        all.push(("attention_output", &self.attention_output));
+        all
+    }
+
+    /// The weights with their names, such as `query/kernel`, in the order of [`weight_specs`].
+    pub fn named(&self) -> Vec<(String, &Array<T>)> {
+        let mut all = Vec::new();
+        for (name, projection) in self.projections() {
+            all.push((format!("{name}/kernel"), &projection.kernel));
+            all.extend(projection.bias.as_ref().map(|bias| (format!("{name}/bias"), bias)));
+        }
+        all
+    }
+
+    /// Assembles the weights of a layer from arrays by name; `take` gives the array of a name, if there is one.
+    ///
+    /// Fails where one is missing or its shape is not the one that `config` demands.
+    pub fn from_named(
+        operation: &'static str,
+        config: &Config,
+        mut take: impl FnMut(&str) -> Result<Option<Array<T>>>,
+    ) -> Result<Self> {
+        let mut projection = |name: &str| -> Result<Projection<T>> {
+            let mut need = |variable: &str| {
+                let name = format!("{name}/{variable}");
+                take(&name)?.ok_or_else(|| Error::MissingTensor { operation, name, found: Vec::new() })
+            };
+            Ok(Projection {
+                kernel: need("kernel")?,
+                bias: if config.use_bias { Some(need("bias")?) } else { None },
+            })
+        };
+        let weights = Self {
+            query: projection("query")?,
+            key: projection("key")?,
+            value: projection("value")?,
+            gate: if config.use_gate { Some(projection("gate")?) } else { None },
+            attention_output: projection("attention_output")?,
+        };
+        weights.widths(operation, config)?;
+        Ok(weights)
+    }
+
+    /// The feature widths these weights are for. Fails where a shape is not the one that `config` demands.
+    pub fn widths(&self, operation: &'static str, config: &Config) -> Result<FeatureWidths> {
+        let width = |projection: &Projection<T>| projection.kernel.shape().first().copied().unwrap_or(0);
+        let widths =
+            FeatureWidths { query: width(&self.query), key: width(&self.key), value: width(&self.value) };
+        let (found, wanted) = (self.named(), weight_specs(config, widths));
+        for spec in &wanted {
+            let name = spec.name();
+            match found.iter().find(|(found, _)| *found == name) {
+                None => {
+                    let found = found.iter().map(|(name, _)| name.clone()).collect();
+                    return Err(Error::MissingTensor { operation, name, found });
+                }
+                Some((_, array)) if array.shape() != spec.shape || array.data().is_empty() => {
+                    return Err(Error::argument(
+                        operation,
+                        name,
+                        format!("of shape {:?} with no axis of length 0", spec.shape),
+                        format!("{:?}", array.shape()),
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        match found.iter().find(|(name, _)| wanted.iter().all(|spec| spec.name() != *name)) {
+            Some((name, _)) => Err(Error::UnknownTensor {
+                operation,
+                name: name.clone(),
+                known: wanted.iter().map(WeightSpec::name).collect(),
+            }),
+            None => Ok(widths),
+        }
+    }
+
+    /// The weights with `f` applied to each array.
+    pub fn map<U>(&self, mut f: impl FnMut(&Array<T>) -> Array<U>) -> Weights<U> {
+        let mut map = |p: &Projection<T>| Projection { kernel: f(&p.kernel), bias: p.bias.as_ref().map(&mut f) };
+        Weights {
+            query: map(&self.query),
+            key: map(&self.key),
+            value: map(&self.value),
+            gate: self.gate.as_ref().map(&mut map),
+            attention_output: map(&self.attention_output),
+        }
+    }
+}
