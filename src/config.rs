@@ -67,7 +67,7 @@ impl Config {
             use_gate: false,
             sliding_window: None,
             flash_attention: None,
-            kernel_initializer: Initializer::GlorotUniform { seed: None },
+            kernel_initializer: Initializer::glorot_uniform(),
             bias_initializer: Initializer::Zeros,
             kernel_regularizer: None,
             bias_regularizer: None,

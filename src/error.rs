@@ -20,7 +20,9 @@ pub enum Error {
     },
 
     /// A tensor that the adapter can't hold or bind.
-    #[error("{operation}: `{argument}` needs {bytes} bytes, more than the {limit} bytes that this adapter allows")]
+    #[error(
+        "{operation}: `{argument}` needs {bytes} bytes, more than the {limit} bytes that this adapter allows"
+    )]
     TooLarge {
         /// The operation that refused.
         operation: &'static str,
@@ -101,6 +103,15 @@ pub enum Error {
         wanted: String,
         /// The attention layers that the file has.
         available: Vec<String>,
+    },
+
+    /// The file has several attention layers, and it isn't clear which one is meant.
+    #[error("{} grouped-query attention layers {}; name one of them", .wanted.as_ref().map_or("the file has several".into(), |name| format!("`{name}` could be any of the")), list(.candidates))]
+    AmbiguousLayer {
+        /// The name that was asked for, if any.
+        wanted: Option<String>,
+        /// The layers that it could mean.
+        candidates: Vec<String>,
     },
 
     /// A tensor that is needed is not there.

@@ -1,17 +1,58 @@
-//! Grouped-query attention as a complete layer on any GPU.
+//! Grouped-query attention as a complete layer, with the meaning of Keras' `GroupQueryAttention`, on any GPU that wgpu
+//! reaches.
+//!
+//! ```text
+//! query [B,T,C] ─┐                         ┌ key [B,S,Ck]   value [B,S,Cv]   (key = value if not given)
+//!                ▼                         ▼
+//!         linear  q [B,T,H,D]      linear  k, v [B,S,Hkv,D]      (gate [B,T,H,D] = sigmoid(linear(query)), if use_gate)
+//!                └────────────┬────────────┘
+//!                             ▼
+//!    attention: scores = q·k / √D → mask → softmax → dropout → ·v        out [B,T,H,D], lse [B,H,T]
+//!                             ▼
+//!                   (× gate) → linear → attention_output [B,T,C]
+//! ```
+//!
+//! | name | meaning |
+//! |---|---|
+//! | B | batch size |
+//! | T | query length |
+//! | S | key and value length |
+//! | H | query heads, `num_query_heads` |
+//! | Hkv | key/value heads, `num_key_value_heads`; divides H |
+//! | G | H / Hkv; query head h reads key/value head h / G |
+//! | D | `head_dim` |
+//! | C, Ck, Cv | feature widths of query (and output), key and value |
+//!
+//! Everything is row-major. Start with [`Gpu`], [`Tensor`] and [`GroupedQueryAttention`]; weights come from Keras files
+//! through [`keras`], or from [`initializers`]. [`scaled_dot_product_attention`] is attention alone, and [`reference`] the
+//! same meaning on the CPU in f64.
+
 mod array;
+mod attention;
 mod config;
+mod dropout;
 mod dtype;
 mod error;
+mod gpu;
 pub mod initializers;
+pub mod keras;
+mod kernels;
+mod layer;
+mod mask;
+pub mod reference;
 mod shapes;
 mod training_terms;
 mod weights;
 
 pub use array::Array;
+pub use attention::{AttentionOptions, AttentionOutput, scaled_dot_product_attention};
 pub use config::Config;
+pub use dropout::{Dropout, philox4x32_10};
 pub use dtype::{DType, DTypePolicy};
 pub use error::{Error, Result};
+pub use gpu::{AdapterFacts, Element, Gpu, GpuUsage, Tensor, adapters};
 pub use initializers::Initializer;
+pub use layer::{CallOptions, CallOutput, GroupedQueryAttention};
 pub use training_terms::{Constraint, OrthogonalMode, Regularizer};
 pub use weights::{FeatureWidths, Projection, WeightSpec, Weights, weight_specs};
+pub use wgpu;

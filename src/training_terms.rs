@@ -1,5 +1,7 @@
 //! Keras' built-in regularizers and constraints. They are parsed, kept and written back; they take effect in training.
 
+use serde_json::Value;
+
 /// A penalty added to the training loss.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -27,6 +29,13 @@ pub enum Regularizer {
         factor: f64,
         /// Which vectors should be orthogonal.
         mode: OrthogonalMode,
+    },
+    /// One that is not Keras' own, kept as the JSON it came in. It doesn't matter for inference; training refuses it.
+    Other {
+        /// The name of its class.
+        class_name: String,
+        /// All of it.
+        json: Value,
     },
 }
 
@@ -67,5 +76,12 @@ pub enum Constraint {
     UnitNorm {
         /// The axes that a norm runs over.
         axis: Vec<i64>,
+    },
+    /// One that is not Keras' own, kept as the JSON it came in. It doesn't matter for inference; training refuses it.
+    Other {
+        /// The name of its class.
+        class_name: String,
+        /// All of it.
+        json: Value,
     },
 }

@@ -167,7 +167,8 @@ impl<T> Weights<T> {
 
     /// The weights with `f` applied to each array.
     pub fn map<U>(&self, mut f: impl FnMut(&Array<T>) -> Array<U>) -> Weights<U> {
-        let mut map = |p: &Projection<T>| Projection { kernel: f(&p.kernel), bias: p.bias.as_ref().map(&mut f) };
+        let mut map =
+            |p: &Projection<T>| Projection { kernel: f(&p.kernel), bias: p.bias.as_ref().map(&mut f) };
         Weights {
             query: map(&self.query),
             key: map(&self.key),

@@ -1,0 +1,190 @@
+//! Attention alone, for those who project themselves, and the chained path that the layer shares with it:
+//!
+//! ```text
+//! scores = scale · q·k where visible, else −inf → softmax → dropout → weighted_values
+//! ```
+
+use crate::dropout::Dropout;
+use crate::gpu::{Gpu, Pass, Slot, Tensor, Workspace};
+use crate::kernels::{cast, check_words, dropout, scores, softmax, weighted_values};
+use crate::mask::Masks;
+use crate::shapes::Dims;
+use crate::{DType, Error, Result};
+
+/// The options of [`scaled_dot_product_attention`]. The default is plain attention.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AttentionOptions<'a> {
+    /// What products are multiplied by. `None` is 1 / √D.
+    pub scale: Option<f32>,
+    /// Query t sees keys s ≤ t + `query_offset` only.
+    pub use_causal_mask: bool,
+    /// Query t sees keys with |t + `query_offset` − s| < `sliding_window` only.
+    pub sliding_window: Option<usize>,
+    /// Bool `[T,S]`, `[B,T,S]` or `[B,H,T,S]`; any axis may be 1. False hides a key from a query.
+    pub attention_mask: Option<&'a Tensor>,
+    /// Bool `[B,T]`. False hides everything from a query.
+    pub query_mask: Option<&'a Tensor>,
+    /// Bool `[B,S]`. False hides a key from every query.
+    pub key_mask: Option<&'a Tensor>,
+    /// Position of the first query among the keys.
+    pub query_offset: u32,
+    /// Drops probabilities, as in training.
+    pub dropout: Option<Dropout>,
+    /// Whether to return the probabilities, which takes memory for them: O(T · S).
+    pub return_attention_scores: bool,
+}
+
+/// What [`scaled_dot_product_attention`] returns.
+#[derive(Debug, Clone)]
+pub struct AttentionOutput {
+    /// `[B,T,H,D]`, in q's type.
+    pub output: Tensor,
+    /// ln Σ exp(score) over the keys that each query sees, −inf where there are none: `[B,H,T]` f32.
+    pub lse: Tensor,
+    /// Probabilities before dropout, `[B,H,T,S]` in q's type, if they were asked for.
+    pub attention_scores: Option<Tensor>,
+}
+
+/// `softmax(scale · q·kᵀ, where visible) · v` for q `[B,T,H,D]`, k and v `[B,S,Hkv,D]`, H divisible by Hkv. Query head h
+/// reads key/value head h / (H / Hkv).
+///
+/// A query that sees no key gives 0. The commands are submitted, not waited for.
+///
+/// ```
+/// # pollster::block_on(async {
+/// let gpu = gqa::Gpu::from_env().await?;
+/// let q = gqa::Tensor::from_slice(&gpu, [1, 3, 4, 8], &[0.5f32; 96]).await?;
+/// let kv = gqa::Tensor::from_slice(&gpu, [1, 5, 2, 8], &[2.0f32; 80]).await?;
+/// let options = gqa::AttentionOptions { use_causal_mask: true, ..Default::default() };
+/// let attention = gqa::scaled_dot_product_attention(&q, &kv, &kv, &options).await?;
+/// assert_eq!(attention.output.shape(), [1, 3, 4, 8]);
+/// assert!(attention.output.to_vec::<f32>().await?.iter().all(|x| (x - 2.0).abs() < 1e-5));
+/// # Ok::<(), gqa::Error>(()) }).unwrap();
+/// ```
+pub async fn scaled_dot_product_attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    options: &AttentionOptions<'_>,
+) -> Result<AttentionOutput> {
+    const OPERATION: &str = "scaled_dot_product_attention";
+    let gpu = q.gpu();
+    let dims = Dims::of_heads(OPERATION, q.shape(), k.shape(), v.shape())?;
+    for (name, tensor) in [("q", q), ("k", k), ("v", v)] {
+        check_float(OPERATION, gpu, name, tensor)?;
+    }
+    let masks = Masks {
+        attention_mask: options.attention_mask,
+        query_mask: options.query_mask,
+        value_mask: None,
+        key_mask: options.key_mask,
+        causal: options.use_causal_mask,
+        query_offset: options.query_offset,
+        sliding_window: options.sliding_window,
+    };
+    masks.check(OPERATION, gpu, &dims)?;
+    if let Some(dropout) = &options.dropout {
+        dropout.check(OPERATION)?;
+    }
+    let scale = options.scale.unwrap_or_else(|| default_scale(dims.head_dim));
+    if !scale.is_finite() {
+        return Err(Error::argument(OPERATION, "scale", "finite", scale.to_string()));
+    }
+    gpu.checked(OPERATION, || {
+        let dtype = q.dtype();
+        let new = |shape: Vec<usize>, dtype| Tensor::allocate(gpu, OPERATION, shape, dtype, false);
+        let output = new(q.shape().to_vec(), dtype)?;
+        let lse = new(vec![dims.batch, dims.query_heads, dims.query_len], DType::F32)?;
+        let scores = options.return_attention_scores.then(|| new(dims.scores_shape(), dtype)).transpose()?;
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        let mut pass = Pass::begin(gpu, &mut encoder);
+        let count = q.shape().iter().product();
+        let out = Workspace::new(gpu, "out", count as u64);
+        let chained = Chained {
+            operation: OPERATION,
+            dims,
+            q: (q.slot(), dtype),
+            k: (k.slot(), k.dtype()),
+            v: (v.slot(), v.dtype()),
+            masks,
+            scale,
+            dropout: options.dropout,
+            scores: scores.as_ref(),
+            lse: Some(lse.slot()),
+            out: out.slot(),
+        };
+        chained.encode(&mut pass)?;
+        cast::cast(&mut pass, (out.slot(), DType::F32), (output.slot(), dtype), count)?;
+        drop(pass);
+        gpu.queue().submit([encoder.finish()]);
+        Ok(AttentionOutput { output, lse, attention_scores: scores })
+    })
+    .await
+}
+
+/// 1 / √D.
+pub(crate) fn default_scale(head_dim: usize) -> f32 {
+    (1.0 / (head_dim as f64).sqrt()) as f32
+}
+
+/// Fails unless the tensor holds floats on this device.
+pub(crate) fn check_float(operation: &'static str, gpu: &Gpu, name: &str, tensor: &Tensor) -> Result<()> {
+    if !tensor.dtype().is_float() {
+        return Err(Error::argument(operation, name, "of type f32, f16 or bf16", tensor.dtype().to_string()));
+    }
+    check_device(operation, gpu, name, tensor)
+}
+
+/// Fails unless the tensor is on this device.
+pub(crate) fn check_device(operation: &'static str, gpu: &Gpu, name: &str, tensor: &Tensor) -> Result<()> {
+    if !tensor.gpu().is(gpu) {
+        let (expected, got) =
+            (format!("on {gpu:?}, like the rest"), format!("on another {:?}", tensor.gpu()));
+        return Err(Error::argument(operation, name, expected, got));
+    }
+    Ok(())
+}
+
+/// One run of the chained path. Everything in it has been checked.
+pub(crate) struct Chained<'a> {
+    pub(crate) operation: &'static str,
+    pub(crate) dims: Dims,
+    /// `[B,T,H,D]`
+    pub(crate) q: (Slot<'a>, DType),
+    /// `[B,S,Hkv,D]`
+    pub(crate) k: (Slot<'a>, DType),
+    /// `[B,S,Hkv,D]`
+    pub(crate) v: (Slot<'a>, DType),
+    pub(crate) masks: Masks<'a>,
+    pub(crate) scale: f32,
+    pub(crate) dropout: Option<Dropout>,
+    /// Takes the probabilities before dropout: `[B,H,T,S]`.
+    pub(crate) scores: Option<&'a Tensor>,
+    /// `[B,H,T]` f32
+    pub(crate) lse: Option<Slot<'a>>,
+    /// `[B,T,H,D]` f32
+    pub(crate) out: Slot<'a>,
+}
+
+impl Chained<'_> {
+    pub(crate) fn encode(&self, pass: &mut Pass<'_>) -> Result<()> {
+        let (gpu, dims) = (pass.gpu(), &self.dims);
+        let rows = dims.batch * dims.query_heads * dims.query_len;
+        let count = rows as u64 * dims.key_len as u64; // B·H·T·S
+        check_words(gpu, self.operation, "attention_scores", count)?;
+        let probs = Workspace::new(gpu, "probs", count);
+        let own_lse = Workspace::new(gpu, "lse", rows as u64);
+        let lse = self.lse.unwrap_or(own_lse.slot());
+
+        let (visibility, mask_bits) = self.masks.pack(self.operation, pass, dims)?;
+        scores::scores(pass, dims, self.q, self.k, (visibility, mask_bits.slot()), self.scale, probs.slot())?;
+        softmax::softmax(pass, probs.slot(), lse, rows, dims.key_len)?;
+        if let Some(scores) = self.scores {
+            cast::cast(pass, (probs.slot(), DType::F32), (scores.slot(), scores.dtype()), count as usize)?;
+        }
+        if let Some(dropout) = &self.dropout {
+            dropout::dropout(pass, dims, dropout, probs.slot())?;
+        }
+        weighted_values::weighted_values(pass, dims, probs.slot(), self.v, self.out)
+    }
+}

@@ -1,0 +1,243 @@
+//! `Gpu`: a device, its queue, and everything that is made once on it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::adapter;
+use super::kernel::Pipeline;
+use super::pool::Pool;
+use crate::{Error, Result};
+
+/// A GPU device with its pipelines, ready to hold tensors and run layers. Cheap to clone: clones share everything.
+#[derive(Clone)]
+pub struct Gpu {
+    inner: Arc<Inner>,
+}
+
+/// Pipelines by kernel name and constants.
+type Pipelines = HashMap<(&'static str, String), Arc<Pipeline>>;
+
+pub(super) struct Inner {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub(super) pool: Mutex<Pool>,
+    pub(super) pipelines: Mutex<Pipelines>,
+    pub(super) uniforms: Mutex<HashMap<Vec<u8>, wgpu::Buffer>>,
+    pub(super) counters: Counters,
+    info: wgpu::AdapterInfo,
+    limits: wgpu::Limits,
+    trouble: Arc<Mutex<Option<Error>>>,
+}
+
+/// Running totals, for [`GpuUsage`].
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) tensor_bytes: AtomicU64,
+    pub(super) buffers: AtomicU64,
+    pub(super) dispatches: AtomicU64,
+}
+
+/// What a [`Gpu`] holds and has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GpuUsage {
+    /// Bytes of tensors that are alive. The caller's own buffers do not count.
+    pub tensor_bytes: u64,
+    /// Bytes of intermediate buffers, in use or kept for the next call.
+    pub workspace_bytes: u64,
+    /// Pipelines compiled so far.
+    pub pipelines: u64,
+    /// Buffers created so far.
+    pub buffers: u64,
+    /// Kernels dispatched so far.
+    pub dispatches: u64,
+}
+
+/// Storage bindings past this size fail on Vulkan and DX12 whatever the limit says.
+const LARGEST_BINDING: u64 = i32::MAX as u64;
+
+impl Gpu {
+    /// A device on the best adapter of this machine (see [`adapters`](crate::adapters) for the order).
+    pub async fn new() -> Result<Self> {
+        Self::open(adapter::best().await?).await
+    }
+
+    /// A device on the adapter that `wanted` names: its index in [`adapters`](crate::adapters), or a part of its name,
+    /// driver or backend, such as `"radeon"` or `"vulkan"`.
+    pub async fn with_adapter(wanted: &str) -> Result<Self> {
+        Self::open(adapter::find(wanted).await?).await
+    }
+
+    /// A device on the adapter that the environment variable `GQA_ADAPTER` names, or on the best one if it is not set.
+    pub async fn from_env() -> Result<Self> {
+        match std::env::var("GQA_ADAPTER") {
+            Ok(wanted) if !wanted.trim().is_empty() => Self::with_adapter(&wanted).await,
+            _ => Self::new().await,
+        }
+    }
+
+    /// The caller's own device. Its limits are respected and its error handlers left alone.
+    ///
+    /// Device loss shows when a result is read back; to hear of it sooner, set your own callback.
+    pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        Self::assemble(adapter.get_info(), device, queue, Arc::default())
+    }
+
+    async fn open(adapter: wgpu::Adapter) -> Result<Self> {
+        let info = adapter.get_info();
+        let helpful = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("gqa"),
+            required_features: adapter.features() & helpful,
+            required_limits: adapter.limits(),
+            ..Default::default()
+        };
+        let (device, queue) = adapter
+            .request_device(&descriptor)
+            .await
+            .map_err(|error| Error::Device { adapter: info.name.clone(), reason: error.to_string() })?;
+        let trouble: Arc<Mutex<Option<Error>>> = Arc::default();
+        let lost = trouble.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            let reason = if message.is_empty() { format!("{reason:?}") } else { message };
+            *lock(&lost) = Some(Error::DeviceLost { reason });
+        });
+        let uncaptured = trouble.clone();
+        device.on_uncaptured_error(Arc::new(move |error| {
+            lock(&uncaptured).get_or_insert(from_wgpu_error("command", error));
+        }));
+        Ok(Self::assemble(info, device, queue, trouble))
+    }
+
+    fn assemble(
+        info: wgpu::AdapterInfo,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        trouble: Arc<Mutex<Option<Error>>>,
+    ) -> Self {
+        let limits = device.limits();
+        let inner = Inner {
+            device,
+            queue,
+            pool: Mutex::default(),
+            pipelines: Mutex::default(),
+            uniforms: Mutex::default(),
+            counters: Counters::default(),
+            info,
+            limits,
+            trouble,
+        };
+        // wgpu's handles are not Send in browsers, where there is one thread.
+        #[cfg_attr(target_arch = "wasm32", allow(clippy::arc_with_non_send_sync))]
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The wgpu device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    /// The wgpu queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
+    /// Name, backend, driver and device type of the adapter.
+    pub fn adapter_info(&self) -> &wgpu::AdapterInfo {
+        &self.inner.info
+    }
+
+    /// The limits of the device.
+    pub fn limits(&self) -> &wgpu::Limits {
+        &self.inner.limits
+    }
+
+    /// What this device holds and has done so far.
+    pub fn usage(&self) -> GpuUsage {
+        let counters = &self.inner.counters;
+        GpuUsage {
+            tensor_bytes: counters.tensor_bytes.load(Ordering::Relaxed),
+            workspace_bytes: lock(&self.inner.pool).bytes(),
+            pipelines: lock(&self.inner.pipelines).len() as u64,
+            buffers: counters.buffers.load(Ordering::Relaxed),
+            dispatches: counters.dispatches.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Gives back the memory of intermediate buffers that no recorded command uses any more.
+    pub fn trim(&self) {
+        lock(&self.inner.pool).clear();
+        lock(&self.inner.uniforms).clear();
+    }
+
+    /// The most bytes that one tensor can have.
+    pub fn max_tensor_bytes(&self) -> u64 {
+        let limits = &self.inner.limits;
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(LARGEST_BINDING) & !3
+    }
+
+    pub(super) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    pub(crate) fn is(&self, other: &Gpu) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// The error that happened outside any call, if one did: a lost device above all.
+    pub(crate) fn check(&self) -> Result<()> {
+        match &*lock(&self.inner.trouble) {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `work` under error scopes: what wgpu complains about becomes the `Err`.
+    pub(crate) async fn checked<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        self.check()?;
+        // Scopes are kept per thread, so they are popped before anything is awaited.
+        let (result, complaints) = {
+            let device = &self.inner.device;
+            let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+            let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+            let result = work();
+            (result, (validation.pop(), memory.pop(), internal.pop()))
+        };
+        let complaint = match complaints.0.await {
+            Some(error) => Some(error),
+            None => match complaints.1.await {
+                Some(error) => Some(error),
+                None => complaints.2.await,
+            },
+        };
+        match complaint {
+            Some(error) => Err(from_wgpu_error(operation, error)),
+            None => result,
+        }
+    }
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gpu({}, {})", self.inner.info.name, self.inner.info.backend)
+    }
+}
+
+fn from_wgpu_error(operation: &'static str, error: wgpu::Error) -> Error {
+    match error {
+        wgpu::Error::OutOfMemory { source } => Error::OutOfMemory { operation, message: source.to_string() },
+        wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
+            Error::Gpu { operation, message: description }
+        }
+    }
+}
+
+/// Locks, whatever a panicking thread left behind: each guarded value is valid after every step.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,263 @@
+//! A kernel from its declaration to its dispatch: spec → pipeline → bind → dispatch.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::context::lock;
+use super::tensor::fill_mapped;
+use super::{Gpu, Slot};
+use crate::{Error, Result};
+
+/// The declaration of a kernel: everything the host must agree on with its WGSL. A test compares the two.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    /// The stem of `shaders/NAME.wgsl`, `src/kernels/NAME.rs` and `src/reference/NAME.rs`.
+    pub(crate) name: &'static str,
+    /// WGSL files, concatenated behind the constants.
+    pub(crate) sources: &'static [&'static str],
+    /// What is bound, by position.
+    pub(crate) bindings: &'static [Binding],
+    /// Invocations in a workgroup.
+    pub(crate) workgroup_size: u32,
+}
+
+/// One binding of a kernel: its name in WGSL and how it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Binding {
+    /// A uniform buffer of parameters.
+    Uniform(&'static str),
+    /// A storage buffer that is only read.
+    Read(&'static str),
+    /// A storage buffer that is written.
+    Write(&'static str),
+}
+
+/// The value of a `const` line in front of a kernel's WGSL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Constant {
+    /// A `u32`.
+    U32(u32),
+    /// A `bool`.
+    Bool(bool),
+}
+
+/// Constants by name.
+pub(crate) type Constants = [(&'static str, Constant)];
+
+/// The entry point of every kernel.
+pub(crate) const ENTRY: &str = "main";
+
+/// A kernel with its constants, compiled.
+pub(super) struct Pipeline {
+    pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+}
+
+/// More uniform buffers than this are not kept.
+const UNIFORMS_KEPT: usize = 4096;
+
+impl Kernel {
+    /// The complete WGSL of one variant.
+    pub(crate) fn wgsl(&self, constants: &Constants) -> String {
+        let mut text = prelude(constants);
+        let _ = writeln!(text, "const WORKGROUP_SIZE: u32 = {}u;", self.workgroup_size);
+        for source in self.sources {
+            text.push_str(source);
+            text.push('\n');
+        }
+        text
+    }
+
+    fn compile(&self, device: &wgpu::Device, constants: &Constants) -> Pipeline {
+        let label = Some(self.name);
+        let entries: Vec<_> =
+            (0..).zip(self.bindings).map(|(index, binding)| layout_entry(index, *binding)).collect();
+        let layout =
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label, entries: &entries });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label,
+            source: wgpu::ShaderSource::Wgsl(self.wgsl(constants).into()),
+        };
+        let checks =
+            wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() };
+        // SAFETY: the only check left out is the one that ends endless loops. Every loop of every kernel counts up to a
+        // bound that does not change while it runs. Index checks stay on.
+        #[allow(unsafe_code)]
+        let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(ENTRY),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                // Kernels write workgroup memory before they read it.
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        Pipeline { pipeline, layout }
+    }
+}
+
+fn prelude(constants: &Constants) -> String {
+    let mut text = String::new();
+    for (name, value) in constants {
+        let _ = match value {
+            Constant::U32(value) => writeln!(text, "const {name}: u32 = {value}u;"),
+            Constant::Bool(value) => writeln!(text, "const {name}: bool = {value};"),
+        };
+    }
+    text
+}
+
+fn layout_entry(index: u32, binding: Binding) -> wgpu::BindGroupLayoutEntry {
+    let ty = match binding {
+        Binding::Uniform(_) => wgpu::BufferBindingType::Uniform,
+        Binding::Read(_) => wgpu::BufferBindingType::Storage { read_only: true },
+        Binding::Write(_) => wgpu::BufferBindingType::Storage { read_only: false },
+    };
+    wgpu::BindGroupLayoutEntry {
+        binding: index,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+        count: None,
+    }
+}
+
+/// A compute pass that kernels are dispatched into.
+pub(crate) struct Pass<'a> {
+    gpu: &'a Gpu,
+    pass: wgpu::ComputePass<'static>,
+}
+
+impl<'a> Pass<'a> {
+    /// Begins a pass in the encoder, which takes no other command until this is dropped.
+    pub(crate) fn begin(gpu: &'a Gpu, encoder: &mut wgpu::CommandEncoder) -> Self {
+        let descriptor = wgpu::ComputePassDescriptor { label: Some("gqa"), timestamp_writes: None };
+        Self { gpu, pass: encoder.begin_compute_pass(&descriptor).forget_lifetime() }
+    }
+
+    pub(crate) fn gpu(&self) -> &'a Gpu {
+        self.gpu
+    }
+
+    /// Records one dispatch of `workgroups` workgroups. `params` fills the uniform binding, `slots` the others in order.
+    pub(crate) fn dispatch(
+        &mut self,
+        kernel: &'static Kernel,
+        constants: &Constants,
+        params: &[u8],
+        slots: &[Slot<'_>],
+        workgroups: u64,
+    ) -> Result<()> {
+        let (x, y, z) =
+            fold(workgroups, self.gpu.limits().max_compute_workgroups_per_dimension).ok_or_else(|| {
+                Error::argument(
+                    kernel.name,
+                    "workgroups",
+                    "few enough to be dispatched",
+                    workgroups.to_string(),
+                )
+            })?;
+        let inner = self.gpu.inner();
+        let pipeline = self.pipeline(kernel, constants);
+        let uniform = self.uniform(params)?;
+        let mut slots = slots.iter();
+        let mut entries = Vec::with_capacity(kernel.bindings.len());
+        for (index, binding) in (0..).zip(kernel.bindings) {
+            let resource = match binding {
+                Binding::Uniform(_) => uniform.as_entire_binding(),
+                Binding::Read(name) | Binding::Write(name) => {
+                    let slot = slots.next().and_then(|slot| Some((slot.buffer?, slot)));
+                    let (buffer, slot) =
+                        slot.ok_or_else(|| Error::argument(kernel.name, *name, "bound", "nothing"))?;
+                    wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                        buffer,
+                        offset: slot.offset,
+                        size: wgpu::BufferSize::new(slot.bytes),
+                    })
+                }
+            };
+            entries.push(wgpu::BindGroupEntry { binding: index, resource });
+        }
+        let bind_group = inner.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(kernel.name),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        self.pass.set_pipeline(&pipeline.pipeline);
+        self.pass.set_bind_group(0, &bind_group, &[]);
+        self.pass.dispatch_workgroups(x, y, z);
+        inner.counters.dispatches.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn pipeline(&self, kernel: &'static Kernel, constants: &Constants) -> Arc<Pipeline> {
+        let inner = self.gpu.inner();
+        let mut pipelines = lock(&inner.pipelines);
+        let entry = pipelines.entry((kernel.name, prelude(constants)));
+        // wgpu's handles are not Send in browsers, where there is one thread.
+        #[cfg_attr(target_arch = "wasm32", allow(clippy::arc_with_non_send_sync))]
+        entry.or_insert_with(|| Arc::new(kernel.compile(&inner.device, constants))).clone()
+    }
+
+    /// An immutable uniform buffer of these bytes. Equal bytes share one, so recorded commands never see it change.
+    fn uniform(&self, bytes: &[u8]) -> Result<wgpu::Buffer> {
+        let inner = self.gpu.inner();
+        let mut uniforms = lock(&inner.uniforms);
+        if let Some(buffer) = uniforms.get(bytes) {
+            return Ok(buffer.clone());
+        }
+        if uniforms.len() >= UNIFORMS_KEPT {
+            uniforms.clear();
+        }
+        inner.counters.buffers.fetch_add(1, Ordering::Relaxed);
+        let buffer = inner.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("gqa parameters"),
+            size: (bytes.len() as u64).next_multiple_of(16),
+            usage: wgpu::BufferUsages::UNIFORM,
+            mapped_at_creation: true,
+        });
+        fill_mapped("uniform", &buffer, bytes)?;
+        uniforms.insert(bytes.to_vec(), buffer.clone());
+        Ok(buffer)
+    }
+}
+
+/// A grid of at least `workgroups` workgroups within `limit` an axis. Kernels recompute the flat index and leave when it
+/// is past the end.
+fn fold(workgroups: u64, limit: u32) -> Option<(u32, u32, u32)> {
+    let limit = u64::from(limit);
+    let x = workgroups.min(limit);
+    let y = workgroups.div_ceil(x.max(1)).min(limit);
+    let z = workgroups.div_ceil((x * y).max(1));
+    (workgroups > 0 && z <= limit && workgroups <= u64::from(u32::MAX))
+        .then_some((x as u32, y as u32, z as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fold;
+
+    #[test]
+    fn folding_covers_every_workgroup_with_little_excess() {
+        assert_eq!(fold(0, 65_535), None);
+        assert_eq!(fold(1, 65_535), Some((1, 1, 1)));
+        assert_eq!(fold(65_535, 65_535), Some((65_535, 1, 1)));
+        assert_eq!(fold(65_536, 65_535), Some((65_535, 2, 1)));
+        assert_eq!(fold(1 << 40, 65_535), None);
+        for workgroups in [7, 9, 10, 11, 99, 100, 101, 999, 1000] {
+            let (x, y, z) = fold(workgroups, 10).unwrap();
+            assert!(x <= 10 && y <= 10 && z <= 10);
+            assert!(u64::from(x * y * z) >= workgroups);
+        }
+        assert_eq!(fold(1001, 10), None);
+    }
+}

@@ -1,0 +1,305 @@
+//! `Tensor`: a buffer, a shape and a dtype.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Gpu;
+use crate::array::element_count;
+use crate::{Array, DType, Error, Result};
+
+/// A row-major array on the GPU. Cheap to clone: clones share the buffer, which is freed with the last of them.
+#[derive(Clone)]
+pub struct Tensor {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    gpu: Gpu,
+    buffer: wgpu::Buffer,
+    offset: u64,
+    shape: Vec<usize>,
+    dtype: DType,
+    /// Bytes that this tensor allocated, 0 over the caller's buffer.
+    allocated: u64,
+}
+
+/// A host type that a tensor can be made from and read into.
+pub trait Element: sealed::Sealed + Copy {
+    /// How the GPU stores it.
+    const DTYPE: DType;
+    #[doc(hidden)]
+    fn to_bytes(values: &[Self]) -> Vec<u8>;
+    #[doc(hidden)]
+    fn from_bytes(bytes: &[u8]) -> Vec<Self>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! float_element {
+    ($type:ty, $dtype:expr) => {
+        impl sealed::Sealed for $type {}
+        impl Element for $type {
+            const DTYPE: DType = $dtype;
+            fn to_bytes(values: &[Self]) -> Vec<u8> {
+                bytemuck::cast_slice(values).to_vec()
+            }
+            fn from_bytes(bytes: &[u8]) -> Vec<Self> {
+                bytemuck::pod_collect_to_vec(bytes)
+            }
+        }
+    };
+}
+
+float_element!(f32, DType::F32);
+float_element!(half::f16, DType::F16);
+float_element!(half::bf16, DType::Bf16);
+
+impl sealed::Sealed for bool {}
+impl Element for bool {
+    const DTYPE: DType = DType::Bool;
+    fn to_bytes(values: &[Self]) -> Vec<u8> {
+        values.iter().map(|&value| u8::from(value)).collect()
+    }
+    fn from_bytes(bytes: &[u8]) -> Vec<Self> {
+        bytes.iter().map(|&byte| byte != 0).collect()
+    }
+}
+
+/// A range of a buffer, as a kernel binds it.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot<'a> {
+    pub(super) buffer: Option<&'a wgpu::Buffer>,
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
+}
+
+impl Tensor {
+    /// A tensor of these values: `f32`, [`half::f16`], [`half::bf16`], or `bool` for masks.
+    ///
+    /// ```
+    /// # pollster::block_on(async {
+    /// let gpu = gqa::Gpu::from_env().await?;
+    /// let x = gqa::Tensor::from_slice(&gpu, [2, 3], &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0]).await?;
+    /// assert_eq!(x.to_vec::<f32>().await?[4], 5.0);
+    /// # Ok::<(), gqa::Error>(()) }).unwrap();
+    /// ```
+    pub async fn from_slice<E: Element>(
+        gpu: &Gpu,
+        shape: impl Into<Vec<usize>>,
+        values: &[E],
+    ) -> Result<Self> {
+        let shape = shape.into();
+        if element_count(&shape) != Some(values.len()) {
+            return Err(Error::argument(
+                "Tensor::from_slice",
+                "values",
+                format!("as many elements as the shape {shape:?} has"),
+                format!("{} elements", values.len()),
+            ));
+        }
+        Self::upload(gpu, "Tensor::from_slice", shape, E::DTYPE, &E::to_bytes(values)).await
+    }
+
+    /// A tensor of a host array, each value rounded to `dtype`.
+    pub async fn from_array(gpu: &Gpu, array: &Array<f32>, dtype: DType) -> Result<Self> {
+        let bytes = match dtype {
+            DType::F32 => f32::to_bytes(array.data()),
+            DType::F16 => half::f16::to_bytes(array.map(|&x| half::f16::from_f32(x)).data()),
+            DType::Bf16 => half::bf16::to_bytes(array.map(|&x| half::bf16::from_f32(x)).data()),
+            DType::Bool => bool::to_bytes(array.map(|&x| x != 0.0).data()),
+        };
+        Self::upload(gpu, "Tensor::from_array", array.shape().to_vec(), dtype, &bytes).await
+    }
+
+    /// A mask of a host array.
+    pub async fn from_mask(gpu: &Gpu, mask: &Array<bool>) -> Result<Self> {
+        Self::from_slice(gpu, mask.shape(), mask.data()).await
+    }
+
+    /// A tensor of undefined contents, to be written by [`encode`](crate::GroupedQueryAttention::encode).
+    pub async fn empty(gpu: &Gpu, shape: impl Into<Vec<usize>>, dtype: DType) -> Result<Self> {
+        let shape = shape.into();
+        gpu.checked("Tensor::empty", || Self::allocate(gpu, "Tensor::empty", shape, dtype, false)).await
+    }
+
+    /// A tensor over the caller's own buffer, from byte `offset` on. Nothing is copied.
+    ///
+    /// The buffer must have been made on the same device with usage `STORAGE` (and `COPY_SRC`, to be read back), the
+    /// offset must be a multiple of the device's `min_storage_buffer_offset_alignment`, and the range must be a whole
+    /// number of 32-bit words: a tensor of an odd number of half-precision elements needs two bytes of room behind it.
+    pub fn from_buffer(
+        gpu: &Gpu,
+        buffer: wgpu::Buffer,
+        offset: u64,
+        shape: impl Into<Vec<usize>>,
+        dtype: DType,
+    ) -> Result<Self> {
+        const OPERATION: &str = "Tensor::from_buffer";
+        let shape = shape.into();
+        let bytes = padded_bytes(gpu, OPERATION, &shape, dtype)?;
+        let refuse = |argument: &str, expected: String, got: String| {
+            Err(Error::argument(OPERATION, argument, expected, got))
+        };
+        let alignment = u64::from(gpu.limits().min_storage_buffer_offset_alignment);
+        if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+            return refuse("buffer", "of usage STORAGE".into(), format!("{:?}", buffer.usage()));
+        }
+        if !offset.is_multiple_of(alignment) {
+            return refuse("offset", format!("a multiple of {alignment}"), offset.to_string());
+        }
+        if offset.checked_add(bytes).is_none_or(|end| end > buffer.size()) {
+            return refuse(
+                "buffer",
+                format!("at least {bytes} bytes long behind offset {offset} for shape {shape:?} of {dtype}"),
+                format!("{} bytes", buffer.size()),
+            );
+        }
+        let inner = Inner { gpu: gpu.clone(), buffer, offset, shape, dtype, allocated: 0 };
+        Ok(Self::wrap(inner))
+    }
+
+    /// The length of each axis.
+    pub fn shape(&self) -> &[usize] {
+        &self.inner.shape
+    }
+
+    /// How the elements are stored.
+    pub fn dtype(&self) -> DType {
+        self.inner.dtype
+    }
+
+    /// The device that holds it.
+    pub fn gpu(&self) -> &Gpu {
+        &self.inner.gpu
+    }
+
+    /// The wgpu buffer that holds it.
+    pub fn buffer(&self) -> &wgpu::Buffer {
+        &self.inner.buffer
+    }
+
+    /// Where in the buffer it begins, in bytes.
+    pub fn offset(&self) -> u64 {
+        self.inner.offset
+    }
+
+    /// Waits for the GPU and reads the elements. `E` must be the type they are stored in.
+    pub async fn to_vec<E: Element>(&self) -> Result<Vec<E>> {
+        if E::DTYPE != self.dtype() {
+            return Err(Error::argument(
+                "Tensor::to_vec",
+                "element type",
+                format!("{}, which the tensor is stored in", self.dtype()),
+                E::DTYPE.to_string(),
+            ));
+        }
+        let mut bytes = super::readback::read(&self.inner.gpu, &self.inner.buffer, self.slot()).await?;
+        bytes.truncate(self.inner.shape.iter().product::<usize>() * self.dtype().size());
+        Ok(E::from_bytes(&bytes))
+    }
+
+    /// Waits for the GPU and reads the elements as f32, which holds every dtype's values exactly. Masks give 0 and 1.
+    pub async fn to_array(&self) -> Result<Array<f32>> {
+        let data = match self.dtype() {
+            DType::F32 => self.to_vec::<f32>().await?,
+            DType::F16 => self.to_vec::<half::f16>().await?.into_iter().map(f32::from).collect(),
+            DType::Bf16 => self.to_vec::<half::bf16>().await?.into_iter().map(f32::from).collect(),
+            DType::Bool => self.to_vec::<bool>().await?.into_iter().map(f32::from).collect(),
+        };
+        Array::new(self.shape(), data)
+    }
+
+    pub(crate) fn slot(&self) -> Slot<'_> {
+        let bytes = word_bytes(self.inner.shape.iter().product(), self.dtype());
+        Slot { buffer: Some(&self.inner.buffer), offset: self.inner.offset, bytes }
+    }
+
+    async fn upload(
+        gpu: &Gpu,
+        operation: &'static str,
+        shape: Vec<usize>,
+        dtype: DType,
+        bytes: &[u8],
+    ) -> Result<Self> {
+        gpu.checked(operation, || {
+            let tensor = Self::allocate(gpu, operation, shape, dtype, true)?;
+            fill_mapped(operation, &tensor.inner.buffer, bytes)?;
+            Ok(tensor)
+        })
+        .await
+    }
+
+    /// A new buffer; to be called under an error scope.
+    pub(crate) fn allocate(
+        gpu: &Gpu,
+        operation: &'static str,
+        shape: Vec<usize>,
+        dtype: DType,
+        mapped: bool,
+    ) -> Result<Self> {
+        let bytes = padded_bytes(gpu, operation, &shape, dtype)?;
+        let counters = &gpu.inner().counters;
+        counters.buffers.fetch_add(1, Ordering::Relaxed);
+        counters.tensor_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some("gqa tensor"),
+            size: bytes,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: mapped,
+        });
+        Ok(Self::wrap(Inner { gpu: gpu.clone(), buffer, offset: 0, shape, dtype, allocated: bytes }))
+    }
+
+    // wgpu's handles are not Send in browsers, where there is one thread.
+    #[cfg_attr(target_arch = "wasm32", allow(clippy::arc_with_non_send_sync))]
+    fn wrap(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.gpu.inner().counters.tensor_bytes.fetch_sub(self.allocated, Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tensor({:?}, {})", self.inner.shape, self.inner.dtype)
+    }
+}
+
+/// Fills a buffer that was mapped at creation, and unmaps it. A buffer that could not be allocated can't be filled either;
+/// the error scope around has the cause then.
+pub(super) fn fill_mapped(operation: &'static str, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
+    let mut view = buffer
+        .get_mapped_range_mut(..)
+        .map_err(|error| Error::Gpu { operation, message: error.to_string() })?;
+    view.slice(..bytes.len()).copy_from_slice(bytes);
+    drop(view);
+    buffer.unmap();
+    Ok(())
+}
+
+/// Bytes of so many elements, up to a whole 32-bit word.
+fn word_bytes(count: usize, dtype: DType) -> u64 {
+    (count as u64 * dtype.size() as u64).next_multiple_of(4)
+}
+
+/// Bytes of a tensor, if it can be one: no axis of length 0, and no larger than the adapter allows.
+fn padded_bytes(gpu: &Gpu, operation: &'static str, shape: &[usize], dtype: DType) -> Result<u64> {
+    let limit = gpu.max_tensor_bytes();
+    let count = element_count(shape).filter(|&count| count as u64 <= u64::MAX / 8);
+    match count {
+        Some(0) => Err(Error::argument(operation, "shape", "free of axes of length 0", format!("{shape:?}"))),
+        Some(count) if word_bytes(count, dtype) <= limit && u32::try_from(count).is_ok() => {
+            Ok(word_bytes(count, dtype))
+        }
+        count => {
+            let bytes = count.map_or(u64::MAX, |count| word_bytes(count, dtype));
+            Err(Error::TooLarge { operation, argument: format!("tensor of shape {shape:?}"), bytes, limit })
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! [`Config`] as Keras' JSON, in every form that Keras writes it.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    initializer_json::{read_initializer, write_initializer},
+    json::{brief, clip, from_number, number},
+    terms_json as terms,
+};
+use crate::{Config, Constraint, DTypePolicy, Error, Initializer, Regularizer, Result};
+
+/// The operation in errors about the values of a configuration.
+const READ: &str = "Config::from_keras_json";
+
+/// A configuration read from Keras' JSON.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParsedConfig {
+    /// The configuration, validated.
+    pub config: Config,
+    /// What the JSON says that has no meaning here: keys that are not arguments of the layer, and as `key=class` the
+    /// initializers, regularizers and constraints that are not Keras' own. They don't change what the layer computes.
+    pub unknown_keys: Vec<String>,
+}
+
+/// Whether a serialized object is Keras' own grouped-query attention layer, under any of its names.
+pub(super) fn is_attention(object: &Map<String, Value>) -> bool {
+    let class = object.get("class_name").and_then(Value::as_str).unwrap_or_default();
+    let class = class.rsplit('>').next().unwrap_or_default();
+    matches!(class, "GroupQueryAttention" | "GroupedQueryAttention")
+        && terms::is_keras_own(object)
+        && object.get("config").is_some_and(Value::is_object)
+}
+
+/// Reads one layer: its serialized form (`{"class_name": "GroupQueryAttention", "config": {..}, ..}`) or what its
+/// `get_config()` returns. `None` where `value` is neither.
+pub(super) fn read_layer(value: &Value) -> Option<Result<ParsedConfig>> {
+    let object = value.as_object()?;
+    match object.get("config") {
+        Some(Value::Object(config)) if is_attention(object) => Some(read_config(config)),
+        _ if object.contains_key("num_query_heads") => Some(read_config(object)),
+        _ => None,
+    }
+}
+
+/// The arguments that are left to read, and what was found on the way.
+struct Reader<'a> {
+    config: &'a Map<String, Value>,
+    known: Vec<&'static str>,
+    unknown: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    /// The argument `key` read by `read`, or `default` where it is absent. `read` gives `None` for what it can't read.
+    fn or<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        default: T,
+        read: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Result<T> {
+        self.known.push(key);
+        match self.config.get(key) {
+            None => Ok(default),
+            Some(value) => read(value).ok_or_else(|| Error::argument(READ, key, expected, brief(value))),
+        }
+    }
+
+    fn size(&mut self, key: &'static str) -> Result<usize> {
+        let missing = !self.config.contains_key(key);
+        let size = self.or(key, "a positive integer", 0, |value| usize::try_from(value.as_u64()?).ok())?;
+        if missing { Err(Error::argument(READ, key, "a positive integer", "nothing")) } else { Ok(size) }
+    }
+
+    fn flag(&mut self, key: &'static str, default: bool) -> Result<bool> {
+        self.or(key, "true or false", default, Value::as_bool)
+    }
+
+    fn initializer(&mut self, key: &'static str, default: Initializer) -> Result<Initializer> {
+        let found = self.or(key, "the name or the serialized form of an initializer", default, |value| {
+            (value.is_string() || value.is_object()).then(|| read_initializer(value))
+        })?;
+        if let Initializer::Other { class_name, .. } = &found {
+            self.unknown.push(format!("{key}={}", clip(class_name, 80)));
+        }
+        Ok(found)
+    }
+
+    fn regularizer(&mut self, key: &'static str) -> Result<Option<Regularizer>> {
+        let found =
+            self.or(key, "null, or the name or the serialized form of a regularizer", None, |value| {
+                optional(value, terms::read_regularizer)
+            })?;
+        if let Some(Regularizer::Other { class_name, .. }) = &found {
+            self.unknown.push(format!("{key}={}", clip(class_name, 80)));
+        }
+        Ok(found)
+    }
+
+    fn constraint(&mut self, key: &'static str) -> Result<Option<Constraint>> {
+        let found =
+            self.or(key, "null, or the name or the serialized form of a constraint", None, |value| {
+                optional(value, terms::read_constraint)
+            })?;
+        if let Some(Constraint::Other { class_name, .. }) = &found {
+            self.unknown.push(format!("{key}={}", clip(class_name, 80)));
+        }
+        Ok(found)
+    }
+}
+
+/// Null, a name or an object.
+fn optional<T>(value: &Value, read: impl FnOnce(&Value) -> T) -> Option<Option<T>> {
+    match value {
+        Value::Null => Some(None),
+        Value::String(_) | Value::Object(_) => Some(Some(read(value))),
+        _ => None,
+    }
+}
+
+/// Reads what the layer's `get_config()` returns.
+pub(super) fn read_config(config: &Map<String, Value>) -> Result<ParsedConfig> {
+    let mut read = Reader { config, known: Vec::new(), unknown: Vec::new() };
+    let defaults = Config::new(1, 1, 1);
+    let policies = DTypePolicy::ALL.map(DTypePolicy::name).join(", ");
+    let config = Config {
+        name: read.or("name", "a string", defaults.name, |value| value.as_str().map(str::to_owned))?,
+        head_dim: read.size("head_dim")?,
+        num_query_heads: read.size("num_query_heads")?,
+        num_key_value_heads: read.size("num_key_value_heads")?,
+        dropout: read.or("dropout", "a number in [0, 1)", defaults.dropout, number)?,
+        use_bias: read.flag("use_bias", defaults.use_bias)?,
+        use_gate: read.flag("use_gate", defaults.use_gate)?,
+        sliding_window: read.or(
+            "sliding_window",
+            "null or a positive integer",
+            None,
+            |value| match value {
+                Value::Null => Some(None),
+                value => Some(Some(usize::try_from(value.as_u64()?).ok()?)),
+            },
+        )?,
+        flash_attention: read.or("flash_attention", "null, true or false", None, |value| match value {
+            Value::Null => Some(None),
+            value => Some(Some(value.as_bool()?)),
+        })?,
+        kernel_initializer: read.initializer("kernel_initializer", defaults.kernel_initializer)?,
+        bias_initializer: read.initializer("bias_initializer", defaults.bias_initializer)?,
+        kernel_regularizer: read.regularizer("kernel_regularizer")?,
+        bias_regularizer: read.regularizer("bias_regularizer")?,
+        activity_regularizer: read.regularizer("activity_regularizer")?,
+        kernel_constraint: read.constraint("kernel_constraint")?,
+        bias_constraint: read.constraint("bias_constraint")?,
+        seed: read.or("seed", "null, a non-negative integer or a SeedGenerator", None, terms::read_seed)?,
+        dtype: read.or(
+            "dtype",
+            &format!("one of {policies} (quantized and float64 layers can't be read)"),
+            DTypePolicy::default(),
+            terms::read_dtype,
+        )?,
+        trainable: read.flag("trainable", defaults.trainable)?,
+    };
+    config.validate()?;
+    let mut unknown_keys = read.unknown;
+    unknown_keys.extend(read.config.keys().filter(|key| !read.known.contains(&key.as_str())).cloned());
+    Ok(ParsedConfig { config, unknown_keys })
+}
+
+impl Config {
+    /// Reads Keras' JSON: the serialized layer, its bare `get_config()`, or a whole model's `config.json` with exactly
+    /// one grouped-query attention layer. Choose among several with [`keras::ModelFile`](crate::keras::ModelFile).
+    ///
+    /// Initializers, regularizers and constraints that are not Keras' own are kept as they are and reported; the layer
+    /// they belong to can run. Fails, naming the argument, where a value doesn't make a layer.
+    ///
+    /// ```
+    /// let json = r#"{"module": "keras.layers", "class_name": "GroupQueryAttention", "registered_name": null,
+    ///                "config": {"name": "attn", "head_dim": 64, "num_query_heads": 8, "num_key_value_heads": 2,
+    ///                           "dtype": "mixed_float16", "kernel_regularizer": "l2", "colour": "blue"}}"#;
+    /// let parsed = gqa::Config::from_keras_json(json)?;
+    /// assert_eq!(parsed.config.dtype, gqa::DTypePolicy::MixedFloat16);
+    /// assert_eq!(parsed.unknown_keys, ["colour"]);
+    /// # Ok::<(), gqa::Error>(())
+    /// ```
+    pub fn from_keras_json(json: &str) -> Result<ParsedConfig> {
+        let value = super::json::parse(super::JSON, json, super::Limits::default().json_bytes)?;
+        Self::from_keras_value(&value)
+    }
+
+    /// [`from_keras_json`](Self::from_keras_json) for JSON that is already parsed.
+    pub fn from_keras_value(json: &Value) -> Result<ParsedConfig> {
+        match read_layer(json) {
+            Some(parsed) => parsed,
+            None => super::layer_tree::only_layer(json),
+        }
+    }
+
+    /// Keras' serialized form, which `keras.saving.deserialize_keras_object` turns into the layer.
+    ///
+    /// Options that Keras 3.6 doesn't know are left out where they have their default value, so that it reads every
+    /// layer that it can represent. [`from_keras_value`](Self::from_keras_value) is the inverse.
+    pub fn to_keras_json(&self) -> Value {
+        let regularizer = |r: &Option<Regularizer>| r.as_ref().map_or(Value::Null, terms::write_regularizer);
+        let constraint = |c: &Option<Constraint>| c.as_ref().map_or(Value::Null, terms::write_constraint);
+        let mut config = json!({
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": terms::write_dtype(self.dtype),
+            "head_dim": self.head_dim,
+            "num_query_heads": self.num_query_heads,
+            "num_key_value_heads": self.num_key_value_heads,
+            "use_bias": self.use_bias,
+            "dropout": from_number(self.dropout),
+            "kernel_initializer": write_initializer(&self.kernel_initializer),
+            "bias_initializer": write_initializer(&self.bias_initializer),
+            "kernel_regularizer": regularizer(&self.kernel_regularizer),
+            "bias_regularizer": regularizer(&self.bias_regularizer),
+            "activity_regularizer": regularizer(&self.activity_regularizer),
+            "kernel_constraint": constraint(&self.kernel_constraint),
+            "bias_constraint": constraint(&self.bias_constraint),
+        });
+        let newer = [
+            ("use_gate", self.use_gate.then_some(Value::Bool(true))),
+            ("sliding_window", self.sliding_window.map(|window| json!(window))),
+            ("flash_attention", self.flash_attention.map(|flash| json!(flash))),
+            ("seed", self.seed.map(|seed| json!(seed))),
+        ];
+        for (key, value) in newer {
+            if let Some(value) = value {
+                config[key] = value;
+            }
+        }
+        json!({
+            "module": "keras.layers",
+            "class_name": "GroupQueryAttention",
+            "config": config,
+            "registered_name": null,
+        })
+    }
+}

@@ -1,0 +1,80 @@
+//! Files that Keras writes: model archives (`.keras`), weights (`.weights.h5`) and configurations (JSON); and the same
+//! weights as safetensors.
+//!
+//! Everything works on bytes, so that it runs in a browser, and on files that nobody vouches for: a damaged or hostile
+//! one gives an [`Error`](crate::Error), and no more memory is used than [`Limits`] allow.
+//!
+//! ```no_run
+//! let model = gqa::keras::ModelFile::from_bytes(std::fs::read("model.keras")?)?;
+//! let layer = model.layer(Some("attn"))?;
+//! let (config, weights) = (layer.config()?, model.weights(layer)?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod archive;
+mod config_json;
+mod h5;
+mod initializer_json;
+mod json;
+mod layer_tree;
+mod model_file;
+mod safetensors;
+mod terms_json;
+
+pub use config_json::ParsedConfig;
+pub use model_file::{FileKind, LayerEntry, ModelFile};
+pub use safetensors::{NamedTensor, TensorData, read_tensors, weights_to_safetensors, write_tensors};
+
+use crate::DType;
+
+/// The formats in error messages.
+const ARCHIVE: &str = "Keras archive";
+const H5: &str = "Keras weights (HDF5)";
+const JSON: &str = "Keras configuration (JSON)";
+const SAFETENSORS: &str = "safetensors";
+
+/// How large the contents of a file may be, so that a small one can't ask for all memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest JSON text (`config.json`, the header of a safetensors file), in bytes.
+    pub json_bytes: usize,
+    /// How many times its own size a file may unpack to: by compression, or by arrays that it declares and doesn't
+    /// store.
+    pub expansion: usize,
+    /// What a file may unpack to however small it is, in bytes.
+    pub always_allowed: usize,
+}
+
+impl Default for Limits {
+    /// 16 MiB of JSON; weights of 20 times the file's size, or 64 MiB.
+    fn default() -> Self {
+        Self { json_bytes: 16 << 20, expansion: 20, always_allowed: 64 << 20 }
+    }
+}
+
+impl Limits {
+    /// The largest array or archive member that a file of this size may have.
+    fn expanded(&self, file_bytes: usize) -> u64 {
+        file_bytes.saturating_mul(self.expansion).max(self.always_allowed) as u64
+    }
+}
+
+/// What a file says about one of its tensors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Its name or path.
+    pub name: String,
+    /// The length of each axis.
+    pub shape: Vec<usize>,
+    /// Keras' name of its element type, such as `float32`.
+    pub dtype: String,
+}
+
+fn keras_dtype(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "float32",
+        DType::F16 => "float16",
+        DType::Bf16 => "bfloat16",
+        DType::Bool => "bool",
+    }
+}

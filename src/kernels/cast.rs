@@ -1,0 +1,43 @@
+//! `y = x`, from one element type to another.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{ELEMENTS, GRID, ROUNDING, element_constant};
+use crate::gpu::{Binding, Kernel, Pass, Slot};
+use crate::{DType, Result};
+
+pub(crate) static KERNEL: Kernel = Kernel {
+    name: "cast",
+    sources: &[GRID, ELEMENTS, ROUNDING, include_str!("../../shaders/cast.wgsl")],
+    bindings: &[Binding::Uniform("params"), Binding::Read("x"), Binding::Write("y")],
+    workgroup_size: 64,
+};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    count: u32,
+    words: u32,
+}
+
+fn constants(from: DType, to: DType) -> [(&'static str, crate::gpu::Constant); 2] {
+    [("X_TYPE", element_constant(from)), ("Y_TYPE", element_constant(to))]
+}
+
+#[cfg(test)]
+pub(crate) fn variants() -> Vec<super::Variant> {
+    super::FLOATS.iter().flat_map(|&x| super::FLOATS.iter().map(move |&y| constants(x, y).to_vec())).collect()
+}
+
+/// Casts `count` elements.
+pub(crate) fn cast(
+    pass: &mut Pass<'_>,
+    (x, from): (Slot<'_>, DType),
+    (y, to): (Slot<'_>, DType),
+    count: usize,
+) -> Result<()> {
+    let words = (count * to.size()).div_ceil(4);
+    let params = Params { count: count as u32, words: words as u32 };
+    let workgroups = words.div_ceil(KERNEL.workgroup_size as usize) as u64;
+    pass.dispatch(&KERNEL, &constants(from, to), bytemuck::bytes_of(&params), &[x, y], workgroups)
+}

@@ -1,0 +1,55 @@
+//! Dropout of probabilities, by coordinates.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{GRID, PHILOX};
+use crate::Result;
+use crate::dropout::Dropout;
+use crate::gpu::{Binding, Kernel, Pass, Slot};
+use crate::shapes::Dims;
+
+pub(crate) static KERNEL: Kernel = Kernel {
+    name: "dropout",
+    sources: &[GRID, PHILOX, include_str!("../../shaders/dropout.wgsl")],
+    bindings: &[Binding::Uniform("params"), Binding::Write("probs")],
+    workgroup_size: 32,
+};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    query_len: u32,
+    key_len: u32,
+    query_heads: u32,
+    row_blocks: u32,
+    blocks: u32,
+    q_offset: u32,
+    batch_offset: u32,
+    threshold: u32,
+    seed_low: u32,
+    seed_high: u32,
+    keep_scale: f32,
+    padding: u32,
+}
+
+/// Records probs `[B,H,T,S]` f32 → dropped and scaled, in place.
+pub(crate) fn dropout(pass: &mut Pass<'_>, dims: &Dims, dropout: &Dropout, probs: Slot<'_>) -> Result<()> {
+    let row_blocks = dims.key_len.div_ceil(4);
+    let blocks = dims.batch * dims.query_heads * dims.query_len * row_blocks;
+    let params = Params {
+        query_len: dims.query_len as u32,
+        key_len: dims.key_len as u32,
+        query_heads: dims.query_heads as u32,
+        row_blocks: row_blocks as u32,
+        blocks: blocks as u32,
+        q_offset: dropout.query_offset,
+        batch_offset: dropout.batch_offset,
+        threshold: dropout.threshold(),
+        seed_low: dropout.seed as u32,
+        seed_high: (dropout.seed >> 32) as u32,
+        keep_scale: dropout.keep_scale() as f32,
+        padding: 0,
+    };
+    let workgroups = blocks.div_ceil(KERNEL.workgroup_size as usize) as u64;
+    pass.dispatch(&KERNEL, &[], bytemuck::bytes_of(&params), &[probs], workgroups)
+}

@@ -1,0 +1,80 @@
+//! The kernels: for each `shaders/X.wgsl` its declaration, its sizes and its dispatch, in `X.rs`.
+
+pub(crate) mod cast;
+pub(crate) mod dropout;
+pub(crate) mod linear;
+pub(crate) mod pack_mask;
+pub(crate) mod scores;
+pub(crate) mod softmax;
+pub(crate) mod weighted_values;
+
+use crate::DType;
+#[cfg(test)]
+use crate::gpu::Kernel;
+use crate::gpu::{Constant, Gpu};
+
+#[cfg(test)]
+mod tests;
+
+/// Every kernel in data-flow order, with the constants of each of its variants.
+#[cfg(test)]
+fn all() -> Vec<(&'static Kernel, Vec<Variant>)> {
+    vec![
+        (&cast::KERNEL, cast::variants()),
+        (&linear::KERNEL, linear::variants()),
+        (&pack_mask::KERNEL, pack_mask::variants()),
+        (&scores::KERNEL, scores::variants()),
+        (&softmax::KERNEL, vec![Vec::new()]),
+        (&dropout::KERNEL, vec![Vec::new()]),
+        (&weighted_values::KERNEL, weighted_values::variants()),
+    ]
+}
+
+/// The constants of one variant.
+#[cfg(test)]
+type Variant = Vec<(&'static str, Constant)>;
+
+const ELEMENTS: &str = include_str!("../../shaders/shared/elements.wgsl");
+const GRID: &str = include_str!("../../shaders/shared/grid.wgsl");
+const PHILOX: &str = include_str!("../../shaders/shared/philox.wgsl");
+const ROUNDING: &str = include_str!("../../shaders/shared/rounding.wgsl");
+const VISIBLE: &str = include_str!("../../shaders/shared/visible.wgsl");
+
+/// The float types a kernel can be specialised for.
+#[cfg(test)]
+const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
+
+/// Rows and columns that one invocation of the register-blocked kernels computes.
+const BLOCK: u32 = 8;
+
+/// Loop iterations in one dispatch. Mesa 22's lavapipe silently ends loops after 65,535, and no dispatch should run long
+/// enough to trip a watchdog. Heads are read in one loop.
+const LOOP_LIMIT: usize = crate::shapes::MAX_HEAD_DIM;
+
+/// `shaders/shared/elements.wgsl`'s number of an element type.
+fn element_constant(dtype: DType) -> Constant {
+    Constant::U32(match dtype {
+        DType::F32 | DType::Bool => 0,
+        DType::F16 => 1,
+        DType::Bf16 => 2,
+    })
+}
+
+/// Ranges of at most [`LOOP_LIMIT`] that cover `0..len`.
+fn loop_ranges(len: usize) -> impl Iterator<Item = (u32, u32)> {
+    (0..len).step_by(LOOP_LIMIT).map(move |begin| (begin as u32, (begin + LOOP_LIMIT).min(len) as u32))
+}
+
+/// Fails where a storage buffer of so many words would be larger than the adapter allows.
+pub(crate) fn check_words(
+    gpu: &Gpu,
+    operation: &'static str,
+    argument: &str,
+    words: u64,
+) -> crate::Result<()> {
+    let (bytes, limit) = (words.saturating_mul(4), gpu.max_tensor_bytes());
+    if bytes > limit {
+        return Err(crate::Error::TooLarge { operation, argument: argument.into(), bytes, limit });
+    }
+    Ok(())
+}

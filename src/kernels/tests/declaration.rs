@@ -1,0 +1,135 @@
+//! Without a GPU: WGSL, declarations and files agree, and every variant translates to every shading language.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use naga::back::{glsl, hlsl, msl, spv};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+
+use super::super::{LOOP_LIMIT, all, loop_ranges};
+use crate::gpu::{Binding, Constant, Kernel};
+
+/// Parses and validates, with no capability beyond those that every WebGPU device has.
+fn module(kernel: &Kernel, constants: &[(&'static str, Constant)]) -> (naga::Module, ModuleInfo) {
+    let source = kernel.wgsl(constants);
+    let module = naga::front::wgsl::parse_str(&source)
+        .unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(&source)));
+    let info = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32)
+        .validate(&module)
+        .unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(&source)));
+    (module, info)
+}
+
+#[test]
+fn every_variant_translates_to_every_shading_language() {
+    let mut count = 0;
+    for (kernel, variants) in all() {
+        for constants in variants {
+            let (module, info) = module(kernel, &constants);
+            let what = format!("{} {constants:?}", kernel.name);
+            let spirv = spv::write_vec(&module, &info, &spv::Options::default(), None).expect(&what);
+            assert!(spirv.len() > 100, "{what}");
+            let msl_options = msl::Options { fake_missing_bindings: true, ..Default::default() };
+            let (metal, _) =
+                msl::write_string(&module, &info, &msl_options, &Default::default()).expect(&what);
+            assert!(metal.contains("kernel void"), "{what}");
+            let hlsl_options = hlsl::Options { fake_missing_bindings: true, ..Default::default() };
+            let mut direct = String::new();
+            hlsl::Writer::new(&mut direct, &hlsl_options, &Default::default())
+                .write(&module, &info, None)
+                .expect(&what);
+            assert!(direct.contains("numthreads"), "{what}");
+            let glsl_options = glsl::Options {
+                version: glsl::Version::Embedded { version: 310, is_webgl: false },
+                ..Default::default()
+            };
+            let pipeline = glsl::PipelineOptions {
+                shader_stage: naga::ShaderStage::Compute,
+                entry_point: crate::gpu::kernel::ENTRY.into(),
+                multiview: None,
+            };
+            let mut gl = String::new();
+            glsl::Writer::new(&mut gl, &module, &info, &glsl_options, &pipeline, Default::default())
+                .expect(&what)
+                .write()
+                .expect(&what);
+            assert!(gl.contains("local_size_x"), "{what}");
+            count += 1;
+        }
+    }
+    assert!(count > 60, "only {count} variants");
+}
+
+#[test]
+fn bindings_entry_and_workgroup_size_are_those_of_the_wgsl() {
+    for (kernel, variants) in all() {
+        for constants in variants {
+            let (module, _) = module(kernel, &constants);
+            let mut found: Vec<_> = module
+                .global_variables
+                .iter()
+                .filter_map(|(_, variable)| {
+                    let name = variable.name.clone()?;
+                    let binding = variable.binding?;
+                    assert_eq!(binding.group, 0);
+                    Some((binding.binding, name, variable.space))
+                })
+                .collect();
+            found.sort_by_key(|(index, ..)| *index);
+            let declared = (0..).zip(kernel.bindings).map(|(i, binding)| match *binding {
+                Binding::Uniform(name) => (i, name.to_string(), naga::AddressSpace::Uniform),
+                Binding::Read(name) => {
+                    (i, name.to_string(), naga::AddressSpace::Storage { access: naga::StorageAccess::LOAD })
+                }
+                Binding::Write(name) => {
+                    let access = naga::StorageAccess::LOAD | naga::StorageAccess::STORE;
+                    (i, name.to_string(), naga::AddressSpace::Storage { access })
+                }
+            });
+            assert_eq!(found, declared.collect::<Vec<_>>(), "{}", kernel.name);
+            let entry = &module.entry_points[0];
+            assert_eq!(entry.name, crate::gpu::kernel::ENTRY);
+            assert_eq!(entry.workgroup_size, [kernel.workgroup_size, 1, 1], "{}", kernel.name);
+            let storage = kernel.bindings.iter().filter(|binding| !matches!(binding, Binding::Uniform(_)));
+            assert!(storage.count() <= 8, "{}: more storage buffers than WebGPU promises", kernel.name);
+            let shared: u64 = module
+                .global_variables
+                .iter()
+                .filter(|(_, variable)| variable.space == naga::AddressSpace::WorkGroup)
+                .map(|(_, variable)| u64::from(module.types[variable.ty].inner.size(module.to_ctx())))
+                .sum();
+            assert!(shared <= 16_384, "{}: more workgroup memory than WebGPU promises", kernel.name);
+        }
+    }
+}
+
+/// Sizes of the uniform structs, in WGSL and in Rust, are compared by dispatching: wgpu refuses a uniform buffer that is
+/// smaller than the struct. Here, that each struct is a whole number of 16-byte rows or nothing behind it is read.
+#[test]
+fn every_kernel_has_its_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let stems = |folder: &str, extension: &str| -> BTreeSet<String> {
+        std::fs::read_dir(root.join(folder))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|found| found == extension))
+            .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+            .filter(|stem| stem != "mod")
+            .collect()
+    };
+    let table: BTreeSet<String> = all().iter().map(|(kernel, _)| kernel.name.to_string()).collect();
+    assert_eq!(stems("shaders", "wgsl"), table);
+    assert_eq!(stems("src/kernels", "rs"), table);
+    assert!(stems("src/reference", "rs").is_superset(&table));
+}
+
+#[test]
+fn loop_ranges_cover_everything_once() {
+    for len in [1, LOOP_LIMIT - 1, LOOP_LIMIT, LOOP_LIMIT + 1, 5 * LOOP_LIMIT + 7] {
+        let ranges: Vec<_> = loop_ranges(len).collect();
+        assert_eq!(ranges[0].0, 0);
+        assert_eq!(ranges[ranges.len() - 1].1 as usize, len);
+        assert!(ranges.windows(2).all(|pair| pair[0].1 == pair[1].0));
+        assert!(ranges.iter().all(|(begin, end)| begin < end && (end - begin) as usize <= LOOP_LIMIT));
+    }
+}

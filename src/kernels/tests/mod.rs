@@ -1,0 +1,6 @@
+//! Each kernel against its declaration, against naga's writers, and against the reference.
+
+#[path = "../../../tests/common/compare.rs"]
+mod compare;
+mod declaration;
+mod numbers;

@@ -1,0 +1,338 @@
+//! Each kernel on a GPU against its reference function, over awkward sizes and poisoned outputs.
+
+use super::compare::compare;
+use crate::gpu::Pass;
+use crate::mask::Masks;
+use crate::reference::{self, Visibility};
+use crate::shapes::Dims;
+use crate::{Array, DType, Dropout, Gpu, Tensor};
+
+const POISON: f32 = 7.0e33;
+
+fn gpu() -> Gpu {
+    pollster::block_on(Gpu::from_env()).expect("the tests need an adapter")
+}
+
+/// Values in [−1, 1) that follow from their index.
+fn values(count: usize, seed: u32) -> Vec<f32> {
+    (0..count as u32)
+        .map(|i| crate::philox4x32_10([i, seed, 0, 0], [1, 2])[0] as f32 / 2_147_483_648.0 - 1.0)
+        .collect()
+}
+
+fn bools(shape: &[usize], seed: u32) -> Array<bool> {
+    let noise = values(shape.iter().product(), seed);
+    Array::from_fn(shape, |i| noise[i] > -0.3)
+}
+
+/// The values as a tensor of this type, and as the reference sees them.
+fn tensor(gpu: &Gpu, shape: &[usize], data: Vec<f32>, dtype: DType) -> (Tensor, Array<f64>) {
+    let array = Array::new(shape, data).unwrap();
+    let tensor = pollster::block_on(Tensor::from_array(gpu, &array, dtype)).unwrap();
+    (tensor, reference::cast(&array.to_f64(), dtype))
+}
+
+fn poisoned(gpu: &Gpu, shape: &[usize], dtype: DType) -> Tensor {
+    tensor(gpu, shape, vec![POISON; shape.iter().product()], dtype).0
+}
+
+fn run(gpu: &Gpu, record: impl FnOnce(&mut Pass<'_>) -> crate::Result<()>) {
+    let work = gpu.checked("test", || {
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        let mut pass = Pass::begin(gpu, &mut encoder);
+        record(&mut pass)?;
+        drop(pass);
+        gpu.queue().submit([encoder.finish()]);
+        Ok(())
+    });
+    pollster::block_on(work).unwrap();
+}
+
+fn read(tensor: &Tensor) -> Vec<f64> {
+    pollster::block_on(tensor.to_array()).unwrap().to_f64().into_data()
+}
+
+fn check(what: &str, got: &Tensor, expected: &[f64], tolerance: f64) {
+    compare(what, &read(got), expected, tolerance).unwrap();
+}
+
+#[test]
+fn cast_rounds_to_nearest_even_bit_for_bit() {
+    let gpu = gpu();
+    let mut data = vec![
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        65504.0,
+        65519.996,
+        65520.0,
+        -65520.0,
+        1e30,
+        -1e30,
+        6.1e-5,
+        6.0e-5,
+        -5.96e-8,
+        2.9e-8,
+        2.99e-8,
+        1e-20,
+        3.4e38,
+        1.0 + 1.0 / 2048.0,
+        1.0 + 3.0 / 2048.0,
+        1.0 + 1.0 / 256.0,
+        1.0 + 3.0 / 256.0,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+    ];
+    let noise = values(1000, 3);
+    data.extend((0..1000).map(|i| noise[i] * 2f32.powi(i as i32 % 60 - 30)));
+    for count in [1, 2, 63, 64, 65, data.len()] {
+        let data = data[data.len() - count..].to_vec();
+        for from in super::super::FLOATS {
+            for to in super::super::FLOATS {
+                let (x, expected) = tensor(&gpu, &[count], data.clone(), from);
+                let y = poisoned(&gpu, &[count], to);
+                run(&gpu, |pass| super::super::cast::cast(pass, (x.slot(), from), (y.slot(), to), count));
+                let bits = |x: &f64| (*x as f32).to_bits();
+                let got: Vec<_> = read(&y).iter().map(bits).collect();
+                let expected: Vec<_> = reference::cast(&expected, to).data().iter().map(bits).collect();
+                assert_eq!(got, expected, "{from} to {to}, {count} elements");
+            }
+        }
+    }
+}
+
+#[test]
+fn linear_is_the_references() {
+    use super::super::linear::{Linear, linear};
+    let gpu = gpu();
+    let sizes = [
+        [1, 1, 1],
+        [3, 5, 7],
+        [8, 16, 64],
+        [9, 33, 65],
+        [17, 64, 130],
+        [1, 300, 129],
+        [70, 3, 2],
+        [2, 40_000, 3],
+    ];
+    for [m, k, n] in sizes {
+        for (x_type, w_type) in
+            [(DType::F32, DType::F32), (DType::F16, DType::F16), (DType::F32, DType::Bf16)]
+        {
+            for (has_bias, has_gate) in [(false, false), (true, false), (false, true), (true, true)] {
+                let (x, x_ref) = tensor(&gpu, &[m, k], values(m * k, 1), x_type);
+                let (w, w_ref) = tensor(&gpu, &[k, n], values(k * n, 2), w_type);
+                let (bias, bias_ref) = tensor(&gpu, &[n], values(n, 3), w_type);
+                let (other, other_ref) = tensor(&gpu, &[m, n], values(m * n, 4), DType::F32);
+                let y = poisoned(&gpu, &[m, n], DType::F32);
+                let operands = Linear {
+                    x: (x.slot(), x_type),
+                    w: w.slot(),
+                    bias: has_bias.then(|| bias.slot()),
+                    w_type,
+                    gated: has_gate.then(|| other.slot()),
+                    y: y.slot(),
+                    sizes: [m, k, n],
+                };
+                run(&gpu, |pass| linear(pass, &operands));
+                let bias_ref = has_bias.then(|| bias_ref.data());
+                let (x, w) = (x_ref.data(), w_ref.data());
+                let expected = if has_gate {
+                    reference::gated_linear(x, w, bias_ref, other_ref.data(), [m, k, n])
+                } else {
+                    reference::linear(x, w, bias_ref, [m, k, n])
+                };
+                let what = format!("linear {m}×{k}×{n} {x_type} {w_type} bias {has_bias} gate {has_gate}");
+                check(&what, &y, &expected, 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn pack_mask_is_the_references() {
+    let gpu = gpu();
+    for (rows, length) in [(1, 1), (2, 31), (3, 32), (5, 33), (7, 100), (130, 65)] {
+        let (first, second) = (bools(&[rows, length], 1), bools(&[rows, length], 2));
+        let first_tensor = pollster::block_on(Tensor::from_mask(&gpu, &first)).unwrap();
+        let second_tensor = pollster::block_on(Tensor::from_mask(&gpu, &second)).unwrap();
+        for join in [false, true] {
+            let words = rows * length.div_ceil(32);
+            let bits = poisoned(&gpu, &[words + 3], DType::F32);
+            run(&gpu, |pass| {
+                let second = join.then(|| second_tensor.slot());
+                super::super::pack_mask::pack_mask(
+                    pass,
+                    first_tensor.slot(),
+                    second,
+                    bits.slot(),
+                    [rows, length, 3],
+                )
+            });
+            let joined = Array::from_fn([rows, length], |i| first.data()[i] && (!join || second.data()[i]));
+            let got = pollster::block_on(bits.to_vec::<f32>()).unwrap();
+            let got: Vec<u32> = got.into_iter().map(f32::to_bits).collect();
+            assert_eq!(got[..3], [POISON.to_bits(); 3]);
+            assert_eq!(got[3..], reference::pack_mask(joined.data(), length), "{rows}×{length}");
+        }
+    }
+}
+
+/// B, T, S, H, Hkv, D
+const DIMS: [[usize; 6]; 8] = [
+    [1, 1, 1, 1, 1, 1],
+    [2, 3, 5, 4, 2, 7],
+    [1, 9, 65, 6, 2, 16],
+    [2, 17, 64, 3, 1, 33],
+    [1, 1, 300, 8, 2, 64],
+    [3, 8, 8, 5, 5, 65],
+    [1, 33, 7, 9, 3, 12],
+    [1, 2, 130, 2, 2, 129],
+];
+
+fn dims([batch, query_len, key_len, query_heads, key_heads, head_dim]: [usize; 6]) -> Dims {
+    Dims { batch, query_len, key_len, query_heads, key_heads, head_dim }
+}
+
+#[test]
+fn scores_are_the_references_under_every_mask() {
+    let gpu = gpu();
+    for (case, sizes) in DIMS.into_iter().enumerate() {
+        let [b, t, s, h, hkv, d] = sizes;
+        let dims = dims(sizes);
+        let dtype = super::super::FLOATS[case % 3];
+        let (q, q_ref) = tensor(&gpu, &[b, t, h, d], values(b * t * h * d, 1), dtype);
+        let (k, k_ref) = tensor(&gpu, &[b, s, hkv, d], values(b * s * hkv * d, 2), dtype);
+        let attention_masks = [
+            None,
+            Some(bools(&[t, s], 3)),
+            Some(bools(&[b, 1, s], 4)),
+            Some(bools(&[1, h, t, s], 5)),
+            Some(bools(&[b, h, t, 1], 6)),
+            Some(bools(&[b, h, t, s], 7)),
+        ];
+        let (query_mask, value_mask, key_mask) = (bools(&[b, t], 8), bools(&[b, s], 9), bools(&[b, s], 10));
+        for (i, attention_mask) in attention_masks.iter().enumerate() {
+            for flags in 0..16u32 {
+                let on = |bit: u32| flags >> bit & 1 == 1;
+                let visibility = Visibility {
+                    causal: on(0),
+                    window: on(1).then_some(1 + i * 3),
+                    query_offset: i * 2,
+                    attention_mask: attention_mask.as_ref(),
+                    query_mask: on(2).then_some(&query_mask),
+                    value_mask: on(3).then_some(&value_mask),
+                    key_mask: (on(3) && i % 2 == 0).then_some(&key_mask),
+                };
+                let upload = |mask: Option<&Array<bool>>| {
+                    mask.map(|mask| pollster::block_on(Tensor::from_mask(&gpu, mask)).unwrap())
+                };
+                let tensors = [
+                    upload(visibility.attention_mask),
+                    upload(visibility.query_mask),
+                    upload(visibility.value_mask),
+                    upload(visibility.key_mask),
+                ];
+                let masks = Masks {
+                    attention_mask: tensors[0].as_ref(),
+                    query_mask: tensors[1].as_ref(),
+                    value_mask: tensors[2].as_ref(),
+                    key_mask: tensors[3].as_ref(),
+                    causal: visibility.causal,
+                    query_offset: visibility.query_offset as u32,
+                    sliding_window: visibility.window,
+                };
+                let out = poisoned(&gpu, &[b, h, t, s], DType::F32);
+                run(&gpu, |pass| {
+                    let (packed, bits) = masks.pack("test", pass, &dims)?;
+                    let masks = (packed, bits.slot());
+                    super::super::scores::scores(
+                        pass,
+                        &dims,
+                        (q.slot(), dtype),
+                        (k.slot(), dtype),
+                        masks,
+                        0.3,
+                        out.slot(),
+                    )
+                });
+                let expected = reference::scores(&q_ref, &k_ref, &visibility, f64::from(0.3f32));
+                check(&format!("scores {sizes:?} mask {i} flags {flags:04b}"), &out, expected.data(), 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn softmax_is_the_references_even_on_empty_rows_and_large_scores() {
+    let gpu = gpu();
+    for (rows, s) in [(1, 1), (3, 31), (5, 32), (4, 33), (7, 500), (2, 4099)] {
+        for spread in [1.0, 1e4] {
+            let mut data = values(rows * s, 5);
+            data.iter_mut().for_each(|x| *x *= spread);
+            let hidden = bools(&[rows, s], 6);
+            for (i, x) in data.iter_mut().enumerate() {
+                if !hidden.data()[i] || i / s == 1 {
+                    *x = f32::NEG_INFINITY;
+                }
+            }
+            let (scores, expected) = tensor(&gpu, &[rows, s], data, DType::F32);
+            let lse = poisoned(&gpu, &[rows], DType::F32);
+            run(&gpu, |pass| super::super::softmax::softmax(pass, scores.slot(), lse.slot(), rows, s));
+            let (probs, expected_lse) = reference::softmax(&expected);
+            check(&format!("softmax {rows}×{s} ±{spread}"), &scores, probs.data(), 1e-5);
+            check(&format!("lse {rows}×{s} ±{spread}"), &lse, &expected_lse, 1e-6);
+        }
+    }
+}
+
+#[test]
+fn dropout_drops_what_the_host_drops_bit_for_bit() {
+    let gpu = gpu();
+    for (case, sizes) in DIMS.into_iter().enumerate() {
+        let [b, t, s, h, ..] = sizes;
+        let dropout = Dropout {
+            probability: [0.1, 0.5, 0.9][case % 3],
+            seed: 0xfeed_0000_beef_0000 + case as u64,
+            query_offset: case as u32,
+            batch_offset: 3 * case as u32,
+        };
+        let (probs, expected) = tensor(&gpu, &[b, h, t, s], vec![1.0; b * h * t * s], DType::F32);
+        run(&gpu, |pass| super::super::dropout::dropout(pass, &dims(sizes), &dropout, probs.slot()));
+        let expected = reference::dropout(&expected, &dropout).map(|&x| f64::from(x as f32));
+        assert_eq!(read(&probs), expected.into_data(), "{sizes:?}");
+    }
+}
+
+#[test]
+fn weighted_values_are_the_references_and_hidden_nans_stay_hidden() {
+    let gpu = gpu();
+    let many_keys = [1, 1, 40_001, 2, 1, 3];
+    for (case, sizes) in DIMS.into_iter().chain([many_keys]).enumerate() {
+        let [b, t, s, h, hkv, d] = sizes;
+        let dtype = super::super::FLOATS[case % 3];
+        let mut probs = values(b * h * t * s, 1);
+        let mut v = values(b * s * hkv * d, 2);
+        // Every third key has probability 0 everywhere, and values that must not be seen.
+        probs.iter_mut().enumerate().filter(|(i, _)| i % s % 3 == 2).for_each(|(_, p)| *p = 0.0);
+        let keys = v.iter_mut().enumerate().map(|(i, x)| (i / (hkv * d) % s, i, x));
+        keys.filter(|(key, ..)| key % 3 == 2).for_each(|(_, i, x)| {
+            *x = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.0][i % 4];
+        });
+        let (probs, probs_ref) = tensor(&gpu, &[b, h, t, s], probs, DType::F32);
+        let (v, v_ref) = tensor(&gpu, &[b, s, hkv, d], v, dtype);
+        let out = poisoned(&gpu, &[b, t, h, d], DType::F32);
+        run(&gpu, |pass| {
+            super::super::weighted_values::weighted_values(
+                pass,
+                &dims(sizes),
+                probs.slot(),
+                (v.slot(), dtype),
+                out.slot(),
+            )
+        });
+        let expected = reference::weighted_values(&probs_ref, &v_ref);
+        check(&format!("weighted_values {sizes:?} {dtype}"), &out, expected.data(), 1e-5);
+    }
+}

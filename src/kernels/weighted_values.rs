@@ -1,0 +1,72 @@
+//! `out = probs · v`.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::{BLOCK, ELEMENTS, GRID, element_constant, loop_ranges};
+use crate::gpu::{Binding, Kernel, Pass, Slot};
+use crate::shapes::Dims;
+use crate::{DType, Result};
+
+pub(crate) static KERNEL: Kernel = Kernel {
+    name: "weighted_values",
+    sources: &[GRID, ELEMENTS, include_str!("../../shaders/weighted_values.wgsl")],
+    bindings: &[
+        Binding::Uniform("params"),
+        Binding::Read("probs"),
+        Binding::Read("v"),
+        Binding::Write("out"),
+    ],
+    workgroup_size: 8,
+};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    query_len: u32,
+    key_len: u32,
+    query_heads: u32,
+    key_heads: u32,
+    head_dim: u32,
+    key_begin: u32,
+    key_end: u32,
+    tiles_row: u32,
+    tiles_d: u32,
+    tiles: u32,
+    padding: [u32; 2],
+}
+
+#[cfg(test)]
+pub(crate) fn variants() -> Vec<super::Variant> {
+    super::FLOATS.iter().map(|&v| vec![("V_TYPE", element_constant(v))]).collect()
+}
+
+/// Records probs `[B,H,T,S]` f32, v `[B,S,Hkv,D]` → out `[B,T,H,D]` f32.
+pub(crate) fn weighted_values(
+    pass: &mut Pass<'_>,
+    dims: &Dims,
+    probs: Slot<'_>,
+    (v, v_type): (Slot<'_>, DType),
+    out: Slot<'_>,
+) -> Result<()> {
+    let tiles_row = ((dims.query_len * dims.group_size()) as u32).div_ceil(BLOCK);
+    let tiles_d = (dims.head_dim as u32).div_ceil(BLOCK * KERNEL.workgroup_size);
+    let tiles = u64::from(tiles_row) * u64::from(tiles_d) * (dims.batch * dims.key_heads) as u64;
+    for (key_begin, key_end) in loop_ranges(dims.key_len) {
+        let params = Params {
+            query_len: dims.query_len as u32,
+            key_len: dims.key_len as u32,
+            query_heads: dims.query_heads as u32,
+            key_heads: dims.key_heads as u32,
+            head_dim: dims.head_dim as u32,
+            key_begin,
+            key_end,
+            tiles_row,
+            tiles_d,
+            tiles: tiles as u32,
+            padding: [0; 2],
+        };
+        let constants = [("V_TYPE", element_constant(v_type))];
+        pass.dispatch(&KERNEL, &constants, bytemuck::bytes_of(&params), &[probs, v, out], tiles)?;
+    }
+    Ok(())
+}

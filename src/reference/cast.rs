@@ -1,0 +1,6 @@
+use crate::{Array, DType};
+
+/// Each value rounded to what `dtype` can store.
+pub fn cast(x: &Array<f64>, dtype: DType) -> Array<f64> {
+    x.map(|&x| f64::from(dtype.round(x as f32)))
+}

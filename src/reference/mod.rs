@@ -1,0 +1,22 @@
+//! The oracle: grouped-query attention on the CPU, naive, unfused, in f64.
+//!
+//! It is written from the meaning of the layer, not from the shaders, and takes the same options as the GPU's
+//! [`call`](crate::GroupedQueryAttention::call). Everything on a GPU is compared with it.
+
+mod cast;
+mod dropout;
+mod layer;
+mod linear;
+mod pack_mask;
+mod scores;
+mod softmax;
+mod weighted_values;
+
+pub use cast::cast;
+pub use dropout::dropout;
+pub use layer::{Attention, AttentionOptions, CallOptions, CallOutput, attention, call};
+pub use linear::{gated_linear, linear};
+pub use pack_mask::pack_mask;
+pub use scores::{Visibility, scores};
+pub use softmax::softmax;
+pub use weighted_values::weighted_values;

@@ -1,0 +1,65 @@
+use crate::Array;
+
+/// What decides whether query t of head h in batch element b sees key s. Masks are of any shape that broadcasts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Visibility<'a> {
+    /// Keys s ≤ t + `query_offset` only.
+    pub causal: bool,
+    /// Keys with |t + `query_offset` − s| < `window` only.
+    pub window: Option<usize>,
+    /// Position of the first query among the keys.
+    pub query_offset: usize,
+    /// `[T,S]`, `[B,T,S]` or `[B,H,T,S]`, any axis 1.
+    pub attention_mask: Option<&'a Array<bool>>,
+    /// `[B,T]`
+    pub query_mask: Option<&'a Array<bool>>,
+    /// `[B,S]`
+    pub value_mask: Option<&'a Array<bool>>,
+    /// `[B,S]`
+    pub key_mask: Option<&'a Array<bool>>,
+}
+
+impl Visibility<'_> {
+    /// The one rule.
+    pub fn visible(&self, b: usize, h: usize, t: usize, s: usize) -> bool {
+        let position = t + self.query_offset;
+        let attention = self.attention_mask.is_none_or(|mask| match mask.shape().len() {
+            2 => at(mask, &[t, s]),
+            3 => at(mask, &[b, t, s]),
+            _ => at(mask, &[b, h, t, s]),
+        });
+        attention
+            && (!self.causal || s <= position)
+            && self.window.is_none_or(|window| position.abs_diff(s) < window)
+            && self.query_mask.is_none_or(|mask| at(mask, &[b, t]))
+            && self.value_mask.is_none_or(|mask| at(mask, &[b, s]))
+            && self.key_mask.is_none_or(|mask| at(mask, &[b, s]))
+    }
+}
+
+/// The element at `index`, where an axis of length 1 answers for every index.
+fn at(mask: &Array<bool>, index: &[usize]) -> bool {
+    let axes = mask.shape().iter().zip(index);
+    let flat = axes.fold(0, |flat, (&length, &i)| flat * length + if length == 1 { 0 } else { i });
+    mask.data()[flat]
+}
+
+/// `scores[b,h,t,s] = scale · Σ_d q[b,t,h,d] · k[b,s,h/G,d]` where visible, else −inf, for q `[B,T,H,D]` and k
+/// `[B,S,Hkv,D]`.
+pub fn scores(q: &Array<f64>, k: &Array<f64>, visibility: &Visibility<'_>, scale: f64) -> Array<f64> {
+    let (&[b, t, h, d], &[_, s, hkv, _]) = (q.shape(), k.shape()) else { return Array::default() };
+    let mut scores = Vec::with_capacity(b * h * t * s);
+    for (bi, hi, ti, si) in coordinates([b, h, t, s]) {
+        let query = &q.data()[((bi * t + ti) * h + hi) * d..][..d];
+        let key = &k.data()[((bi * s + si) * hkv + hi / (h / hkv)) * d..][..d];
+        let dot: f64 = query.iter().zip(key).map(|(q, k)| q * k).sum();
+        scores.push(if visibility.visible(bi, hi, ti, si) { scale * dot } else { f64::NEG_INFINITY });
+    }
+    let mut scores = scores.into_iter();
+    Array::from_fn([b, h, t, s], |_| scores.next().unwrap_or(f64::NAN))
+}
+
+/// Every index of a rank-4 array in row-major order.
+pub(super) fn coordinates([b, h, t, s]: [usize; 4]) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+    (0..b * h * t * s).map(move |i| (i / (h * t * s), i / (t * s) % h, i / s % t, i % s))
+}
