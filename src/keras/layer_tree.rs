@@ -197,3 +197,77 @@ fn snake_case(class: &str) -> String {
     }
     snake
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn class_names_become_snake_case_as_in_keras() {
+        for (class, wanted) in [
+            ("GroupedQueryAttention", "grouped_query_attention"),
+            ("TimeDistributed", "time_distributed"),
+            ("L1L2", "l1l2"),
+            ("STFTInitializer", "stft_initializer"),
+            ("MyGQABlock2D", "my_gqa_block2d"),
+            ("A1Bc", "a1_bc"),
+            ("Already_Snake", "already__snake"),
+            ("Functional", "functional"),
+            ("", ""),
+        ] {
+            assert_eq!(snake_case(class), wanted, "{class}");
+        }
+    }
+
+    fn attention(name: &str) -> Value {
+        let config = json!({"name": name, "head_dim": 1, "num_query_heads": 1, "num_key_value_heads": 1});
+        json!({"module": "keras.layers", "class_name": "GroupQueryAttention", "registered_name": null, "config": config})
+    }
+
+    fn object(module: &str, class: &str, config: Value) -> Value {
+        let registered = (!module.starts_with("keras")).then(|| format!("{module}>{class}"));
+        json!({"module": module, "class_name": class, "registered_name": registered, "config": config})
+    }
+
+    #[test]
+    fn paths_follow_attributes_and_number_the_members_of_lists() {
+        let wrapped =
+            object("keras.layers", "TimeDistributed", json!({"name": "each", "layer": attention("a")}));
+        let own = object(
+            "my",
+            "GroupedQueryAttention",
+            json!({"name": "own", "inside": [[attention("b")], 1, attention("c")]}),
+        );
+        let model = object(
+            "keras",
+            "Sequential",
+            json!({"name": "outermost", "attribute": attention("d"), "layers": [wrapped, own, attention("e")]}),
+        );
+        let found: Vec<_> =
+            attention_layers(&model).into_iter().map(|l| (l.name, l.path, l.certain)).collect();
+        let wanted = [
+            ("each/a", "layers/time_distributed/layer", true),
+            ("own/b", "layers/grouped_query_attention/inside/container/grouped_query_attention", false),
+            ("own/c", "layers/grouped_query_attention/inside/grouped_query_attention", false),
+            ("e", "layers/grouped_query_attention_1", true),
+            ("d", "attribute", true),
+        ];
+        assert_eq!(found, wanted.map(|(name, path, certain)| (name.to_owned(), path.to_owned(), certain)));
+    }
+
+    #[test]
+    fn a_shared_layer_is_listed_where_its_weights_are() {
+        let mut shared = attention("shared");
+        shared["shared_object_id"] = json!(140_459_058_847_568_u64);
+        let inner = object(
+            "keras",
+            "Sequential",
+            json!({"name": "inner", "layers": [shared.clone(), attention("own")]}),
+        );
+        let model = object("keras", "Sequential", json!({"name": "outer", "layers": [inner, shared]}));
+        let names: Vec<_> = attention_layers(&model).into_iter().map(|layer| layer.name).collect();
+        assert_eq!(names, ["inner/shared", "inner/own"]);
+    }
+}

@@ -13,16 +13,20 @@
 
 mod archive;
 mod config_json;
+mod file_kind;
 mod h5;
 mod initializer_json;
 mod json;
+mod layer_entry;
 mod layer_tree;
 mod model_file;
 mod safetensors;
 mod terms_json;
 
 pub use config_json::ParsedConfig;
-pub use model_file::{FileKind, LayerEntry, ModelFile};
+pub use file_kind::FileKind;
+pub use layer_entry::LayerEntry;
+pub use model_file::ModelFile;
 pub use safetensors::{NamedTensor, TensorData, read_tensors, weights_to_safetensors, write_tensors};
 
 use crate::DType;

@@ -198,6 +198,11 @@ pub(super) fn read_dtype(value: &Value) -> Option<DTypePolicy> {
             let mut object = Object::read(value)?;
             match object.class.as_str() {
                 "dtypepolicy" | "floatdtypepolicy" => DTypePolicy::from_name(object.get("name")?.as_str()?),
+                // Policies for layers within the layer, of which there must be none.
+                "dtypepolicymap" => match object.get("policy_map").and_then(Value::as_object) {
+                    Some(map) if !map.is_empty() => None,
+                    _ => read_dtype(object.get("default_policy")?),
+                },
                 _ => None,
             }
         }

@@ -1,0 +1,452 @@
+//! The layer on the adapter under test against the reference.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{Case, Inputs, gpu, read};
+use gqa::{CallOptions, Config, DType, DTypePolicy, FeatureWidths, Tensor};
+use pollster::block_on;
+use proptest::prelude::*;
+
+fn check(what: &str, case: &Case) {
+    if let Err(message) = case.check() {
+        panic!("{what}: {message}\n{case:?}");
+    }
+}
+
+/// D, H, Hkv
+fn config(head_dim: usize, query_heads: usize, key_heads: usize) -> Config {
+    Config::new(head_dim, query_heads, key_heads)
+}
+
+#[test]
+fn head_counts() {
+    for (what, heads) in [
+        ("multi-head", config(4, 5, 5)),
+        ("pairs", config(8, 4, 2)),
+        ("groups of three", config(7, 6, 2)),
+        ("multi-query", config(16, 7, 1)),
+        ("one head", config(3, 1, 1)),
+        ("wide heads", config(130, 2, 1)),
+    ] {
+        check(what, &Case::new(heads, 13, [2, 5, 9]));
+    }
+}
+
+#[test]
+fn sizes() {
+    for sizes in [[1, 1, 1], [1, 1, 300], [3, 17, 67], [2, 8, 64], [2, 9, 65], [1, 70, 3], [5, 2, 31]] {
+        check("sizes", &Case::new(config(9, 6, 2), 12, sizes));
+        let mut causal = Case::new(config(9, 6, 2), 12, sizes);
+        causal.causal = true;
+        check("causal", &causal);
+    }
+}
+
+#[test]
+fn options_alone_and_together() {
+    for bits in 0..32u32 {
+        let on = |bit: u32| bits >> bit & 1 == 1;
+        let mut case = Case::new(config(6, 4, 2), 11, [2, 9, 13]);
+        case.config.use_bias = !on(0);
+        case.config.use_gate = on(1);
+        case.config.sliding_window = on(2).then_some(3);
+        case.causal = on(3);
+        case.with_key = on(4);
+        if on(4) {
+            case.widths = FeatureWidths { query: 11, key: 5, value: 17 };
+        }
+        check("options", &case);
+        case.config.dropout = 0.3;
+        case.dropout_seed = Some(u64::from(bits) << 33 | 5);
+        case.masks = [on(0), on(1), on(2)];
+        check("options with masks and dropout", &case);
+    }
+}
+
+#[test]
+fn every_broadcast_of_every_mask_rank() {
+    let (b, h, t, s) = (2, 4, 5, 9);
+    let mut shapes: Vec<Vec<usize>> = Vec::new();
+    for bits in 0..16u32 {
+        let pick = |bit: u32, length: usize| if bits >> bit & 1 == 1 { length } else { 1 };
+        shapes.push(vec![pick(3, b), pick(2, h), pick(1, t), pick(0, s)]);
+        shapes.push(vec![pick(3, b), pick(1, t), pick(0, s)]);
+        shapes.push(vec![pick(1, t), pick(0, s)]);
+    }
+    shapes.sort();
+    shapes.dedup();
+    assert_eq!(shapes.len(), 16 + 8 + 4);
+    for shape in shapes {
+        for joined in [false, true] {
+            let mut case = Case::new(config(4, h, 2), 10, [b, t, s]);
+            case.attention_mask = Some(shape.clone());
+            case.masks = [joined; 3];
+            case.causal = joined;
+            check("mask", &case);
+        }
+    }
+}
+
+#[test]
+fn every_dtype_policy_takes_every_input_type() {
+    for dtype in DTypePolicy::ALL {
+        for inputs in [DType::F32, DType::F16, DType::Bf16] {
+            let mut case = Case::new(Config { dtype, use_gate: true, ..config(8, 6, 3) }, 15, [2, 7, 11]);
+            case.inputs = inputs;
+            case.masks = [true, false, true];
+            check("dtype", &case);
+        }
+    }
+}
+
+#[test]
+fn fully_masked_rows_give_the_output_bias_and_never_nan() {
+    let mut case = Case::new(config(4, 4, 2), 6, [2, 5, 7]);
+    case.masks = [true, false, false];
+    let mut data = case.data();
+    let mut mask = data.query_mask.unwrap();
+    mask.data_mut()[1] = false;
+    mask.data_mut()[3] = false;
+    data.query_mask = Some(mask);
+    // What is hidden may be anything.
+    data.query.data_mut()[6..12].fill(f32::NAN);
+    data.query.data_mut()[18..24].fill(f32::INFINITY);
+    let layer = case.layer(gpu());
+    let got = case.got(&layer, &data);
+    let bias = case.weights().attention_output.bias.unwrap();
+    let output = read(&got.attention_output);
+    for row in [1, 3] {
+        let expected: Vec<f64> = bias.to_f64().into_data();
+        assert_eq!(output[row * 6..][..6], expected);
+    }
+    assert!(output.iter().all(|x| x.is_finite()));
+    assert!(read(got.attention_scores.as_ref().unwrap()).iter().all(|p| (0.0..=1.0001).contains(p)));
+}
+
+#[test]
+fn nan_and_infinity_behind_a_mask_do_not_leak() {
+    for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut case = Case::new(config(4, 4, 2), 6, [2, 5, 40]);
+        case.masks = [false, true, false];
+        let clean = case.data();
+        let mut dirty = case.data();
+        for (key, seen) in clean.value_mask.as_ref().unwrap().data().iter().enumerate() {
+            if !seen {
+                dirty.value.data_mut()[key * 6..][..6].fill(poison);
+            }
+        }
+        let layer = case.layer(gpu());
+        let (clean, dirty) = (case.got(&layer, &clean), case.got(&layer, &dirty));
+        assert_eq!(read(&clean.attention_output), read(&dirty.attention_output), "{poison}");
+    }
+}
+
+/// y `[M,N]` = x `[M,K]` · w `[K,N]` + bias, in f32 throughout.
+fn plain_linear(x: &[f32], projection: &gqa::Projection, n: usize) -> Vec<f32> {
+    let (w, bias) = (projection.kernel.data(), projection.bias.as_ref().unwrap().data());
+    let k = w.len() / n;
+    let element = |row: usize, column: usize| {
+        (0..k).fold(0.0, |sum, i| sum + x[row * k + i] * w[i * n + column]) + bias[column]
+    };
+    (0..x.len() / k * n).map(|i| element(i / n, i % n)).collect()
+}
+
+/// Causal self-attention the obvious way in f32: what rounding alone does to a result. Output and scores.
+fn plain_causal(case: &Case, weights: &gqa::Weights, data: &common::Data) -> [Vec<f64>; 2] {
+    let ([b, t, s], config) = (case.sizes, &case.config);
+    let (h, hkv, d) = (config.num_query_heads, config.num_key_value_heads, config.head_dim);
+    let q = plain_linear(data.query.data(), &weights.query, h * d);
+    let k = plain_linear(data.value.data(), &weights.key, hkv * d);
+    let v = plain_linear(data.value.data(), &weights.value, hkv * d);
+    let mut out = vec![0.0; b * t * h * d];
+    let mut scores = vec![0.0; b * h * t * s];
+    for (row, probs) in scores.chunks_mut(s).enumerate() {
+        let (bi, hi, ti) = (row / (h * t), row / t % h, row % t);
+        let q_row = &q[((bi * t + ti) * h + hi) * d..][..d];
+        let start = |si: usize| ((bi * s + si) * hkv + hi / (h / hkv)) * d;
+        let seen = (ti + 1).min(s);
+        for (si, p) in probs.iter_mut().enumerate().take(seen) {
+            let dot = q_row.iter().zip(&k[start(si)..]).fold(0.0, |sum, (q, k)| sum + q * k);
+            *p = dot / (d as f32).sqrt();
+        }
+        let row_max = probs[..seen].iter().copied().fold(f32::MIN, f32::max);
+        probs[..seen].iter_mut().for_each(|p| *p = (*p - row_max).exp());
+        let row_sum: f32 = probs[..seen].iter().sum();
+        probs[..seen].iter_mut().for_each(|p| *p /= row_sum);
+        let out_row = &mut out[((bi * t + ti) * h + hi) * d..][..d];
+        for (si, p) in probs.iter().enumerate() {
+            out_row.iter_mut().zip(&v[start(si)..]).for_each(|(out, v)| *out += p * v);
+        }
+    }
+    let output = plain_linear(&out, &weights.attention_output, case.widths.query);
+    [output, scores].map(|values| values.into_iter().map(f64::from).collect())
+}
+
+#[test]
+fn large_logits_saturate_and_cost_no_more_than_plain_f32_does() {
+    let mut case = Case::new(config(16, 4, 2), 16, [2, 9, 33]);
+    case.causal = true;
+    let mut weights = case.weights();
+    for projection in [&mut weights.query, &mut weights.key] {
+        projection.kernel = projection.kernel.map(|x| x * 100.0);
+    }
+    let data = case.data();
+    let layer =
+        block_on(gqa::GroupedQueryAttention::from_weights(gpu(), case.config.clone(), &weights)).unwrap();
+    let got = case.got(&layer, &data);
+    let options = gqa::reference::CallOptions { use_causal_mask: true, ..Default::default() };
+    let exact = weights.map(gqa::Array::to_f64);
+    let (query, value) = (data.query.to_f64(), data.value.to_f64());
+    let expected = gqa::reference::call(&case.config, &exact, &query, &value, &options).unwrap();
+    let largest = expected.lse.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
+    assert!((1e4..1e5).contains(&largest), "logits reach {largest}");
+    let plain = plain_causal(&case, &weights, &data);
+    let scores = read(got.attention_scores.as_ref().unwrap());
+    for (what, plain, got, expected) in [
+        ("output", &plain[0], read(&got.attention_output), expected.attention_output.data()),
+        ("scores", &plain[1], scores, expected.attention_scores.data()),
+    ] {
+        // One part in a hundred is far above what rounding does here, and far below what a mistake does.
+        let rounding = common::compare::compare(what, plain, expected, 1e-2).unwrap();
+        common::compare::compare(what, &got, expected, f64::max(2.0 * rounding, 1e-5)).unwrap();
+    }
+}
+
+#[test]
+fn a_batch_split_over_calls_drops_the_same_elements() {
+    let mut whole = Case::new(Config { dropout: 0.4, ..config(4, 4, 2) }, 8, [4, 6, 9]);
+    whole.dropout_seed = Some(99);
+    let data = whole.data();
+    let layer = whole.layer(gpu());
+    let all = read(&whole.got(&layer, &data).attention_output);
+    for (first, count) in [(0usize, 1usize), (1, 3), (2, 2)] {
+        let mut part = whole.clone();
+        part.sizes[0] = count;
+        part.batch_offset = first as u32;
+        let mut slice = part.data();
+        slice.query.data_mut().copy_from_slice(&data.query.data()[first * 48..][..count * 48]);
+        slice.value.data_mut().copy_from_slice(&data.value.data()[first * 72..][..count * 72]);
+        let got = read(&part.got(&layer, &slice).attention_output);
+        assert_eq!(got, all[first * 48..][..count * 48], "batch elements {first}..{}", first + count);
+    }
+}
+
+#[test]
+fn queries_split_over_calls_see_and_drop_the_same() {
+    let mut whole =
+        Case::new(Config { dropout: 0.4, sliding_window: Some(4), ..config(4, 4, 2) }, 8, [1, 9, 9]);
+    whole.dropout_seed = Some(99);
+    whole.causal = true;
+    let data = whole.data();
+    let layer = whole.layer(gpu());
+    let all = read(&whole.got(&layer, &data).attention_output);
+    for (first, count) in [(0usize, 4usize), (4, 5), (8, 1)] {
+        let mut part = whole.clone();
+        part.sizes[1] = count;
+        part.query_offset = first as u32;
+        let mut slice = part.data();
+        slice.query.data_mut().copy_from_slice(&data.query.data()[first * 8..][..count * 8]);
+        slice.value = data.value.clone();
+        let got = read(&part.got(&layer, &slice).attention_output);
+        assert_eq!(got, all[first * 8..][..count * 8], "queries {first}..{}", first + count);
+    }
+}
+
+#[test]
+fn scores_are_those_before_dropout_and_inference_drops_nothing() {
+    let mut case = Case::new(Config { dropout: 0.5, ..config(4, 4, 2) }, 8, [1, 6, 9]);
+    let data = case.data();
+    let layer = case.layer(gpu());
+    let plain = case.got(&layer, &data);
+    assert_eq!(plain.dropout_seed, None);
+    case.dropout_seed = Some(3);
+    let dropped = case.got(&layer, &data);
+    assert_eq!(dropped.dropout_seed, Some(3));
+    let scores = |output: &gqa::CallOutput| read(output.attention_scores.as_ref().unwrap());
+    assert_eq!(scores(&plain), scores(&dropped));
+    assert_ne!(read(&plain.attention_output), read(&dropped.attention_output));
+}
+
+#[test]
+fn calls_without_a_seed_differ_and_can_be_repeated() {
+    let mut case = Case::new(Config { dropout: 0.5, seed: Some(11), ..config(4, 4, 2) }, 8, [1, 6, 9]);
+    let data = case.data();
+    let layer = case.layer(gpu());
+    let inputs = Inputs::new(gpu(), &case, &data);
+    let options = CallOptions { training: true, ..Default::default() };
+    let first = block_on(layer.call(&inputs.query, &inputs.value, &options)).unwrap();
+    let second = block_on(layer.call(&inputs.query, &inputs.value, &options)).unwrap();
+    assert_ne!(first.dropout_seed, second.dropout_seed);
+    assert_ne!(read(&first.attention_output), read(&second.attention_output));
+    case.dropout_seed = first.dropout_seed;
+    assert_eq!(read(&case.got(&layer, &data).attention_output), read(&first.attention_output));
+    // A layer of the same seed goes through the same patterns.
+    let again = block_on(case.layer(gpu()).call(&inputs.query, &inputs.value, &options)).unwrap();
+    assert_eq!(again.dropout_seed, first.dropout_seed);
+}
+
+#[test]
+fn the_same_call_gives_the_same_bits_whatever_ran_before() {
+    let mut case = Case::new(Config { use_gate: true, dropout: 0.1, ..config(8, 6, 2) }, 15, [2, 17, 33]);
+    case.masks = [true; 3];
+    case.dropout_seed = Some(1);
+    let data = case.data();
+    let layer = case.layer(gpu());
+    let first = read(&case.got(&layer, &data).attention_output);
+    for round in 0..3 {
+        // Leaves other values in the intermediate buffers that the next call takes.
+        let mut other = Case::new(config(8, 6, 2), 15, [2, 18 + round, 35]);
+        other.seed = 7;
+        let mut noise = other.data();
+        noise.value.data_mut().fill(f32::NAN);
+        other.got(&other.layer(gpu()), &noise);
+        assert_eq!(read(&case.got(&layer, &data).attention_output), first);
+    }
+}
+
+#[test]
+fn encode_writes_poisoned_outputs_whole_and_submits_nothing_itself() {
+    for dtype in [DTypePolicy::Float32, DTypePolicy::MixedFloat16] {
+        let case = Case::new(Config { dtype, ..config(5, 6, 2) }, 7, [1, 5, 9]);
+        let data = case.data();
+        let layer = case.layer(gpu());
+        let expected = case.got(&layer, &data);
+        let inputs = Inputs::new(gpu(), &case, &data);
+        let options = inputs.options(&case, true);
+        let poison = |tensor: &Tensor| {
+            let count = tensor.shape().iter().product();
+            let poison = gqa::Array::new(tensor.shape(), vec![777.0; count]).unwrap();
+            block_on(Tensor::from_array(gpu(), &poison, tensor.dtype())).unwrap()
+        };
+        let mut output = block_on(layer.allocate_output(&inputs.query, &inputs.value, &options)).unwrap();
+        output.attention_output = poison(&output.attention_output);
+        output.attention_scores = output.attention_scores.as_ref().map(poison);
+        let mut encoder = gpu().device().create_command_encoder(&Default::default());
+        layer.encode(&mut encoder, &inputs.query, &inputs.value, &options, &mut output).unwrap();
+        assert!(read(&output.attention_output).iter().all(|&x| x == 777.0), "submitted too early");
+        gpu().queue().submit([encoder.finish()]);
+        assert_eq!(read(&output.attention_output), read(&expected.attention_output));
+        let scores = |output: &gqa::CallOutput| read(output.attention_scores.as_ref().unwrap());
+        assert_eq!(scores(&output), scores(&expected));
+    }
+}
+
+#[test]
+fn two_encoders_in_flight_do_not_disturb_each_other() {
+    let mut case = Case::new(Config { dropout: 0.3, ..config(4, 4, 2) }, 8, [1, 6, 9]);
+    let data = case.data();
+    let layer = case.layer(gpu());
+    let inputs = Inputs::new(gpu(), &case, &data);
+    let mut recorded = Vec::new();
+    for seed in [1, 2] {
+        case.dropout_seed = Some(seed);
+        let expected = read(&case.got(&layer, &data).attention_output);
+        let options = inputs.options(&case, false);
+        let mut output = block_on(layer.allocate_output(&inputs.query, &inputs.value, &options)).unwrap();
+        let mut encoder = gpu().device().create_command_encoder(&Default::default());
+        layer.encode(&mut encoder, &inputs.query, &inputs.value, &options, &mut output).unwrap();
+        recorded.push((encoder.finish(), output, expected));
+    }
+    recorded.reverse();
+    for (commands, output, expected) in recorded {
+        gpu().queue().submit([commands]);
+        assert_eq!(read(&output.attention_output), expected);
+    }
+}
+
+#[test]
+fn attention_alone_is_the_references() {
+    let gpu = gpu();
+    for (case, dtype) in [DType::F32, DType::F16, DType::Bf16].into_iter().enumerate() {
+        let (b, t, s, h, hkv, d) = (2, 5 + case, 37, 6, 3, 11);
+        let make = |shape: &[usize], seed| {
+            let array = common::values(shape, seed);
+            let tensor = block_on(Tensor::from_array(gpu, &array, dtype)).unwrap();
+            (tensor, gqa::reference::cast(&array.to_f64(), dtype))
+        };
+        let (q, q_ref) = make(&[b, t, h, d], 1);
+        let (k, k_ref) = make(&[b, s, hkv, d], 2);
+        let (v, v_ref) = make(&[b, s, hkv, d], 3);
+        let mut mask = common::bools(&[b, h, t, s], 4);
+        mask.data_mut()[..s].fill(false); // nothing to see for (0, 0, 0)
+        let mask_tensor = block_on(Tensor::from_mask(gpu, &mask)).unwrap();
+        let dropout = gqa::Dropout { probability: 0.2, seed: 5, query_offset: 2, batch_offset: 0 };
+        let options = gqa::AttentionOptions {
+            scale: Some(0.7),
+            use_causal_mask: true,
+            sliding_window: Some(30),
+            attention_mask: Some(&mask_tensor),
+            query_offset: 2,
+            dropout: Some(dropout),
+            return_attention_scores: true,
+            ..Default::default()
+        };
+        let got = block_on(gqa::scaled_dot_product_attention(&q, &k, &v, &options)).unwrap();
+        let visibility = gqa::reference::Visibility {
+            causal: true,
+            window: Some(30),
+            query_offset: 2,
+            attention_mask: Some(&mask),
+            ..Default::default()
+        };
+        let options =
+            gqa::reference::AttentionOptions { scale: f64::from(0.7f32), visibility, dropout: Some(dropout) };
+        let expected = gqa::reference::attention(&q_ref, &k_ref, &v_ref, &options).unwrap();
+        let check = |what: &str, got: &Tensor, expected: &[f64]| {
+            let tolerance = got.dtype().tolerance();
+            common::compare::compare(what, &read(got), expected, tolerance).unwrap();
+        };
+        check("output", &got.output, expected.output.data());
+        check("lse", &got.lse, &expected.lse);
+        assert_eq!(expected.lse[0], f64::NEG_INFINITY);
+        check("scores", got.attention_scores.as_ref().unwrap(), expected.scores.data());
+    }
+}
+
+fn any_case() -> impl Strategy<Value = Case> {
+    let heads = (1usize..5, 1usize..5, 1usize..20).prop_map(|(g, hkv, d)| Config::new(d, g * hkv, hkv));
+    let options = (any::<[bool; 8]>(), proptest::option::of(1usize..12), 0usize..5, 0u32..4);
+    let sizes = [1usize..4, 1usize..24, 1usize..90].prop_map(|sizes: [usize; 3]| sizes);
+    let shapes = (1usize..20, 1usize..20, 1usize..20);
+    let mask = proptest::option::of((2usize..5, any::<[bool; 4]>()));
+    (heads, options, sizes, shapes, mask, any::<u32>()).prop_map(
+        |(config, (flags, window, policy, query_offset), sizes, (c, ck, cv), mask, seed)| {
+            let [use_bias, use_gate, causal, with_key, drop, query_mask, value_mask, key_mask] = flags;
+            let [b, t, s] = sizes;
+            let full = [b, config.num_query_heads, t, s];
+            let attention_mask = mask.map(|(rank, keep)| {
+                let axes: &[usize] = match rank {
+                    2 => &[2, 3],
+                    3 => &[0, 2, 3],
+                    _ => &[0, 1, 2, 3],
+                };
+                axes.iter().map(|&axis| if keep[axis] { full[axis] } else { 1 }).collect()
+            });
+            let dtype = DTypePolicy::ALL[policy];
+            Case {
+                config: Config { use_bias, use_gate, sliding_window: window, dropout: 0.25, dtype, ..config },
+                widths: FeatureWidths { query: c, key: if with_key { ck } else { cv }, value: cv },
+                sizes,
+                inputs: [DType::F32, DType::F16, DType::Bf16][seed as usize % 3],
+                with_key,
+                causal,
+                attention_mask,
+                masks: [query_mask, value_mask, key_mask],
+                dropout_seed: drop.then_some(u64::from(seed)),
+                query_offset,
+                batch_offset: seed % 7,
+                seed: seed % 1000,
+            }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_call_is_the_references(case in any_case()) {
+        prop_assert_eq!(case.check(), Ok(()));
+    }
+}

@@ -1,0 +1,118 @@
+//! The caller's own device, buffers and encoder; and what the library keeps of a device's memory.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{Case, Inputs, read};
+use gqa::{Config, DType, Gpu, Tensor, wgpu};
+use pollster::block_on;
+
+/// A device with no more than WebGPU promises everywhere, on the adapter under test.
+fn least_device() -> Gpu {
+    let adapter_info = common::gpu().adapter_info().clone();
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapters = block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    let adapter = adapters
+        .into_iter()
+        .find(|adapter| {
+            let info = adapter.get_info();
+            (info.name, info.backend) == (adapter_info.name.clone(), adapter_info.backend)
+        })
+        .unwrap();
+    let descriptor = wgpu::DeviceDescriptor {
+        required_limits: wgpu::Limits::default().using_alignment(adapter.limits()),
+        ..Default::default()
+    };
+    let (device, queue) = block_on(adapter.request_device(&descriptor)).unwrap();
+    assert_eq!(device.limits().max_storage_buffers_per_shader_stage, 8);
+    Gpu::from_wgpu(&adapter, device, queue)
+}
+
+#[test]
+fn a_layer_runs_on_the_callers_device_with_webgpus_least_limits() {
+    let gpu = least_device();
+    let mut case = Case::new(Config { use_gate: true, dropout: 0.1, ..Config::new(8, 6, 2) }, 15, [2, 9, 33]);
+    case.masks = [true; 3];
+    case.attention_mask = Some(vec![2, 9, 33]);
+    case.dropout_seed = Some(4);
+    let data = case.data();
+    let got = case.got(&case.layer(&gpu), &data);
+    let expected = case.expected(&data);
+    common::compare::compare("output", &read(&got.attention_output), expected.attention_output.data(), 1e-5)
+        .unwrap();
+}
+
+#[test]
+fn tensors_lie_in_the_callers_buffers_at_an_offset() {
+    let gpu = least_device();
+    let case = Case::new(Config::new(4, 4, 2), 6, [1, 5, 7]);
+    let data = case.data();
+    let layer = case.layer(&gpu);
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+    // query, value and output in one buffer, poison everywhere else.
+    let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        label: Some("all"),
+        size: 1024,
+        usage,
+        mapped_at_creation: false,
+    });
+    let bytes = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    gpu.queue().write_buffer(&buffer, 0, &bytes(&[777.0; 256]));
+    gpu.queue().write_buffer(&buffer, 0, &bytes(data.query.data()));
+    gpu.queue().write_buffer(&buffer, 256, &bytes(data.value.data()));
+    let query = Tensor::from_buffer(&gpu, buffer.clone(), 0, [1, 5, 6], DType::F32).unwrap();
+    let value = Tensor::from_buffer(&gpu, buffer.clone(), 256, [1, 7, 6], DType::F32).unwrap();
+    let called = block_on(layer.call(&query, &value, &Default::default())).unwrap();
+    let expected = case.expected(&data).attention_output;
+    common::compare::compare("call", &read(&called.attention_output), expected.data(), 1e-5).unwrap();
+
+    let output_buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        label: Some("output"),
+        size: 1024,
+        usage,
+        mapped_at_creation: false,
+    });
+    gpu.queue().write_buffer(&output_buffer, 0, &bytes(&[777.0; 256]));
+    let mut output = gqa::CallOutput {
+        attention_output: Tensor::from_buffer(&gpu, output_buffer.clone(), 512, [1, 5, 6], DType::F32)
+            .unwrap(),
+        attention_scores: None,
+        dropout_seed: None,
+    };
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    layer.encode(&mut encoder, &query, &value, &Default::default(), &mut output).unwrap();
+    gpu.queue().submit([encoder.finish()]);
+    common::compare::compare("encode", &read(&output.attention_output), expected.data(), 1e-5).unwrap();
+    let whole = Tensor::from_buffer(&gpu, output_buffer, 0, [256], DType::F32).unwrap();
+    let whole = read(&whole);
+    assert!(whole[..128].iter().chain(&whole[158..]).all(|&x| x == 777.0), "wrote outside its range");
+}
+
+#[test]
+fn calls_after_the_first_compile_nothing_and_leave_memory_where_it_was() {
+    let gpu = block_on(Gpu::from_env()).unwrap();
+    let mut case = Case::new(Config { use_gate: true, ..Config::new(8, 6, 2) }, 15, [2, 9, 33]);
+    case.masks = [true, true, false];
+    let data = case.data();
+    let before_layer = gpu.usage().tensor_bytes;
+    let layer = case.layer(&gpu);
+    let inputs = Inputs::new(&gpu, &case, &data);
+    let call = || block_on(layer.call(&inputs.query, &inputs.value, &inputs.options(&case, false))).unwrap();
+    drop(call());
+    let warm = gpu.usage();
+    for _ in 0..20 {
+        let output = call();
+        assert_eq!(gpu.usage().tensor_bytes, warm.tensor_bytes + 2 * 9 * 15 * 4);
+        drop(output);
+    }
+    let after = gpu.usage();
+    assert_eq!(after.pipelines, warm.pipelines);
+    assert_eq!(after.tensor_bytes, warm.tensor_bytes);
+    assert_eq!(after.workspace_bytes, warm.workspace_bytes);
+    // Each call allocates its output and nothing else.
+    assert_eq!(after.buffers, warm.buffers + 20);
+    drop((layer, inputs));
+    assert_eq!(gpu.usage().tensor_bytes, before_layer);
+    gpu.trim();
+    assert_eq!(gpu.usage().workspace_bytes, 0);
+}
