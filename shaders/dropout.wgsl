@@ -1,16 +1,17 @@
-// probs[b,h,t,s] = kept(b,h,t,s) ? probs[b,h,t,s] · keep_scale : 0, in place                       probs [B,H,T,S]
+// probs[b,h,i,s] = kept(b,h,t,s) ? probs[b,h,i,s] · keep_scale : 0, in place, for the queries t = query_begin + i
+//                                                                                       probs [B,H,queries,S]
 //
-// kept: word s % 4 of philox(counter (s / 4, t, h, b), key seed) is at least `threshold` = dropout · 2^32.
+// kept: word s % 4 of philox(counter (s / 4, t + q_offset, h, b + batch_offset), key seed) is at least `threshold` = dropout · 2^32.
 // An invocation takes the four keys of one philox block.
 
 struct Params {
-    query_len: u32,
+    queries: u32,
     key_len: u32,
     query_heads: u32,
     // Philox blocks in a row, and in all.
     row_blocks: u32,
     blocks: u32,
-    // Added to t and b: the place of this call in a larger one.
+    // Added to i and b: the place of this dispatch in a larger call.
     q_offset: u32,
     batch_offset: u32,
     threshold: u32,
@@ -39,16 +40,16 @@ fn main(
     }
     let row = block / params.row_blocks;
     let quad = block % params.row_blocks;
-    let t = row % params.query_len;
-    let head = row / params.query_len;
+    let i = row % params.queries;
+    let head = row / params.queries;
     let h = head % params.query_heads;
     let b = head / params.query_heads;
-    let counter = vec4<u32>(quad, t + params.q_offset, h, b + params.batch_offset);
+    let counter = vec4<u32>(quad, i + params.q_offset, h, b + params.batch_offset);
     let random = philox(counter, vec2<u32>(params.seed_low, params.seed_high));
     let kept = random >= vec4<u32>(params.threshold);
     let start = row * params.key_len + quad * 4u;
     let count = min(4u, params.key_len - quad * 4u);
-    for (var i = 0u; i < count; i++) {
-        probs[start + i] = select(0.0, probs[start + i] * params.keep_scale, kept[i]);
+    for (var j = 0u; j < count; j++) {
+        probs[start + j] = select(0.0, probs[start + j] * params.keep_scale, kept[j]);
     }
 }

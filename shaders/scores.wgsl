@@ -1,12 +1,15 @@
-// scores[b,h,t,s] = scale · Σ_d q[b,t,h,d] · k[b,s,h/G,d] where visible, else −inf
-//                                                    q [B,T,H,D], k [B,S,Hkv,D], scores [B,H,T,S]
-// A workgroup computes, for one b and one key/value head, 8 rows × (8 · lanes) keys. Rows are the pairs (t, g) of the
+// scores[b,h,i,s] = scale · Σ_d q[b,t,h,d] · k[b,s,h/G,d] where visible, else −inf, for the queries t = query_begin + i
+//                                                    q [B,T,H,D], k [B,S,Hkv,D], scores [B,H,queries,S]
+// A workgroup computes, for one b and one key/value head, 8 rows × (8 · lanes) keys. Rows are the pairs (i, g) of the
 // group, g fastest: the G query heads that share a key/value head share its keys here too. A lane owns keys s,
 // s + lanes, … No workgroup memory.
 
 struct Params {
     visibility: Visibility,
     query_len: u32,
+    // The queries of this dispatch.
+    query_begin: u32,
+    queries: u32,
     key_len: u32,
     query_heads: u32,
     key_heads: u32,
@@ -15,9 +18,7 @@ struct Params {
     tiles_row: u32,
     tiles_key: u32,
     tiles: u32,
-    padding0: u32,
-    padding1: u32,
-    padding2: u32,
+    padding: u32,
 }
 
 const NEGATIVE_INFINITY: u32 = 0xff800000u;
@@ -43,36 +44,36 @@ fn group_size() -> u32 {
 /// Where row `row` of the group of key/value head `key_head` begins in q.
 fn q_start(b: u32, key_head: u32, row: u32) -> u32 {
     let g = group_size();
-    let clamped = min(row, params.query_len * g - 1u);
-    let t = clamped / g;
+    let clamped = min(row, params.queries * g - 1u);
+    let t = params.query_begin + clamped / g;
     let h = key_head * g + clamped % g;
     return ((b * params.query_len + t) * params.query_heads + h) * params.head_dim;
 }
 
-fn store(b: u32, h: u32, t: u32, s: u32, dot: f32) {
+fn store(b: u32, h: u32, i: u32, s: u32, dot: f32) {
     if (s >= params.key_len) {
         return;
     }
-    let index = ((b * params.query_heads + h) * params.query_len + t) * params.key_len + s;
+    let index = ((b * params.query_heads + h) * params.queries + i) * params.key_len + s;
     // Whatever the dot product is (NaN from padding, say), a key that is not seen leaves no trace of it.
-    scores[index] = select(NEGATIVE_INFINITY, bitcast<u32>(params.scale * dot), visible(b, h, t, s));
+    scores[index] = select(NEGATIVE_INFINITY, bitcast<u32>(params.scale * dot), visible(b, h, params.query_begin + i, s));
 }
 
 fn store_row(b: u32, key_head: u32, row: u32, s: u32, low: vec4<f32>, high: vec4<f32>) {
     let g = group_size();
-    let t = row / g;
+    let i = row / g;
     let h = key_head * g + row % g;
-    if (t >= params.query_len) {
+    if (i >= params.queries) {
         return;
     }
-    store(b, h, t, s, low.x);
-    store(b, h, t, s + WORKGROUP_SIZE, low.y);
-    store(b, h, t, s + 2u * WORKGROUP_SIZE, low.z);
-    store(b, h, t, s + 3u * WORKGROUP_SIZE, low.w);
-    store(b, h, t, s + 4u * WORKGROUP_SIZE, high.x);
-    store(b, h, t, s + 5u * WORKGROUP_SIZE, high.y);
-    store(b, h, t, s + 6u * WORKGROUP_SIZE, high.z);
-    store(b, h, t, s + 7u * WORKGROUP_SIZE, high.w);
+    store(b, h, i, s, low.x);
+    store(b, h, i, s + WORKGROUP_SIZE, low.y);
+    store(b, h, i, s + 2u * WORKGROUP_SIZE, low.z);
+    store(b, h, i, s + 3u * WORKGROUP_SIZE, low.w);
+    store(b, h, i, s + 4u * WORKGROUP_SIZE, high.x);
+    store(b, h, i, s + 5u * WORKGROUP_SIZE, high.y);
+    store(b, h, i, s + 6u * WORKGROUP_SIZE, high.z);
+    store(b, h, i, s + 7u * WORKGROUP_SIZE, high.w);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)

@@ -1,11 +1,15 @@
-// probs[row,s] = exp(scores[row,s] − row_max) / row_sum, in place; lse[row] = row_max + ln(row_sum)
-//                                                    scores, probs [rows,S], lse [rows], rows = B·H·T
+// probs[b,h,i,s] = exp(scores[b,h,i,s] − row_max) / row_sum, in place; lse[b,h,query_begin + i] = row_max + ln(row_sum)
+//                                                    scores, probs [B,H,queries,S], lse [B,H,T]
 // A score of −inf (a key that is not seen) gives exactly 0; a row of nothing else gives zeros and lse −inf.
 // A workgroup takes one row; its lanes stride over the keys and join their maxima and sums in workgroup memory.
 
 struct Params {
+    // B · H · queries
     rows: u32,
     key_len: u32,
+    query_len: u32,
+    query_begin: u32,
+    queries: u32,
 }
 
 const NEGATIVE_INFINITY: u32 = 0xff800000u;
@@ -74,6 +78,7 @@ fn main(
     }
     if (lane == 0u) {
         let finite = row_max + log2(select(row_sum, 1.0, nothing)) * LN_2;
-        lse[row] = select(bitcast<u32>(finite), NEGATIVE_INFINITY, nothing);
+        let index = (row / params.queries) * params.query_len + params.query_begin + row % params.queries;
+        lse[index] = select(bitcast<u32>(finite), NEGATIVE_INFINITY, nothing);
     }
 }

@@ -1,11 +1,14 @@
-// out[b,t,h,d] = Σ_s probs[b,h,t,s] · v[b,s,h/G,d]                   probs [B,H,T,S], v [B,S,Hkv,D], out [B,T,H,D]
-//
-// A workgroup computes, for one b and one key/value head, 8 rows × (8 · lanes) values of d. Rows are the pairs (t, g) of
+// out[b,t,h,d] = Σ_s probs[b,h,i,s] · v[b,s,h/G,d] for the queries t = query_begin + i
+//                                                    probs [B,H,queries,S], v [B,S,Hkv,D], out [B,T,H,D]
+// A workgroup computes, for one b and one key/value head, 8 rows × (8 · lanes) values of d. Rows are the pairs (i, g) of
 // the group as in scores. A lane owns d, d + lanes, … A key of probability 0 adds nothing, even if its value is NaN or
 // infinite. No workgroup memory. Many keys are split over dispatches, which carry the sum in out.
 
 struct Params {
     query_len: u32,
+    // The queries of this dispatch.
+    query_begin: u32,
+    queries: u32,
     key_len: u32,
     query_heads: u32,
     key_heads: u32,
@@ -15,8 +18,6 @@ struct Params {
     tiles_row: u32,
     tiles_d: u32,
     tiles: u32,
-    padding0: u32,
-    padding1: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -35,10 +36,10 @@ fn group_size() -> u32 {
 /// Where row `row` of the group of key/value head `key_head` begins in probs.
 fn probs_start(b: u32, key_head: u32, row: u32) -> u32 {
     let g = group_size();
-    let clamped = min(row, params.query_len * g - 1u);
-    let t = clamped / g;
+    let clamped = min(row, params.queries * g - 1u);
+    let i = clamped / g;
     let h = key_head * g + clamped % g;
-    return ((b * params.query_heads + h) * params.query_len + t) * params.key_len;
+    return ((b * params.query_heads + h) * params.queries + i) * params.key_len;
 }
 
 /// Which lanes are neither NaN nor infinite, by their bits: drivers disagree on comparisons with NaN.
@@ -64,11 +65,12 @@ fn store(start: u32, d: u32, sum: f32) {
 
 fn store_row(b: u32, key_head: u32, row: u32, d: u32, low: vec4<f32>, high: vec4<f32>) {
     let g = group_size();
-    let t = row / g;
+    let i = row / g;
     let h = key_head * g + row % g;
-    if (t >= params.query_len) {
+    if (i >= params.queries) {
         return;
     }
+    let t = params.query_begin + i;
     let start = ((b * params.query_len + t) * params.query_heads + h) * params.head_dim;
     store(start, d, low.x);
     store(start, d + WORKGROUP_SIZE, low.y);

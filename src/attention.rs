@@ -8,7 +8,7 @@ use crate::dropout::Dropout;
 use crate::gpu::{Gpu, Pass, Slot, Tensor, Workspace};
 use crate::kernels::{cast, check_words, dropout, scores, softmax, weighted_values};
 use crate::mask::Masks;
-use crate::shapes::Dims;
+use crate::shapes::{Dims, Queries};
 use crate::{DType, Error, Result};
 
 /// The options of [`scaled_dot_product_attention`]. The default is plain attention.
@@ -166,25 +166,52 @@ pub(crate) struct Chained<'a> {
     pub(crate) out: Slot<'a>,
 }
 
+/// The most words of probabilities that one pass over the queries makes, where the adapter allows more.
+const PROBS_WORDS: u64 = 32 << 20;
+
 impl Chained<'_> {
+    /// The ranges of queries that are run one after the other, so that their probabilities fit the adapter. Scores that
+    /// are wanted must fit as a whole.
+    fn query_ranges(&self, gpu: &Gpu) -> Result<Vec<Queries>> {
+        let words =
+            |dims: &Dims, queries| (dims.batch * dims.query_heads) as u64 * (queries * dims.key_len) as u64;
+        let most = gpu.max_tensor_bytes() / 4;
+        if self.scores.is_some() {
+            check_words(gpu, self.operation, "attention_scores", words(&self.dims, self.dims.query_len))?;
+            return Ok(vec![Queries { begin: 0, count: self.dims.query_len }]);
+        }
+        check_words(gpu, self.operation, "attention scores of one query", words(&self.dims, 1))?;
+        Ok(self
+            .dims
+            .query_ranges(most.min(PROBS_WORDS).max(words(&self.dims, 1)))
+            .into_iter()
+            .flatten()
+            .collect())
+    }
+
     pub(crate) fn encode(&self, pass: &mut Pass<'_>) -> Result<()> {
         let (gpu, dims) = (pass.gpu(), &self.dims);
-        let rows = dims.batch * dims.query_heads * dims.query_len;
-        let count = rows as u64 * dims.key_len as u64; // B·H·T·S
-        check_words(gpu, self.operation, "attention_scores", count)?;
-        let probs = Workspace::new(gpu, "probs", count);
-        let own_lse = Workspace::new(gpu, "lse", rows as u64);
+        let ranges = self.query_ranges(gpu)?;
+        let rows = (dims.batch * dims.query_heads) as u64; // B·H
+        let longest = ranges.iter().map(|queries| queries.count).max().unwrap_or(0);
+        let probs = Workspace::new(gpu, "probs", rows * longest as u64 * dims.key_len as u64);
+        let own_lse = Workspace::new(gpu, "lse", rows * dims.query_len as u64);
         let lse = self.lse.unwrap_or(own_lse.slot());
 
         let (visibility, mask_bits) = self.masks.pack(self.operation, pass, dims)?;
-        scores::scores(pass, dims, self.q, self.k, (visibility, mask_bits.slot()), self.scale, probs.slot())?;
-        softmax::softmax(pass, probs.slot(), lse, rows, dims.key_len)?;
-        if let Some(scores) = self.scores {
-            cast::cast(pass, (probs.slot(), DType::F32), (scores.slot(), scores.dtype()), count as usize)?;
+        let masks = (visibility, mask_bits.slot());
+        for queries in ranges {
+            scores::scores(pass, dims, queries, self.q, self.k, masks, self.scale, probs.slot())?;
+            softmax::softmax(pass, dims, queries, probs.slot(), lse)?;
+            if let Some(scores) = self.scores {
+                let count = scores.shape().iter().product();
+                cast::cast(pass, (probs.slot(), DType::F32), (scores.slot(), scores.dtype()), count)?;
+            }
+            if let Some(dropout) = &self.dropout {
+                dropout::dropout(pass, dims, queries, dropout, probs.slot())?;
+            }
+            weighted_values::weighted_values(pass, dims, queries, probs.slot(), self.v, self.out)?;
         }
-        if let Some(dropout) = &self.dropout {
-            dropout::dropout(pass, dims, dropout, probs.slot())?;
-        }
-        weighted_values::weighted_values(pass, dims, probs.slot(), self.v, self.out)
+        Ok(())
     }
 }

@@ -263,7 +263,6 @@ impl GroupedQueryAttention {
         let v = self.workspace("v", &[b, s, hkv, d])?;
         let out = self.workspace("out", &[b, t, h, d])?;
         let result = self.workspace("attention_output", &[b, t, c])?;
-        check_words(&self.gpu, CALL, "attention_scores", [b, h, t, s].iter().map(|&n| n as u64).product())?;
 
         let pass = &mut Pass::begin(&self.gpu, encoder);
         let query_input = self.cast_input(pass, plan.query)?; // [B,T,C]

@@ -24,7 +24,7 @@
 //! | C, Ck, Cv | feature widths of query (and output), key and value |
 //!
 //! Everything is row-major. Start with [`Gpu`], [`Tensor`] and [`GroupedQueryAttention`]; weights come from Keras files
-//! through [`keras`], or from [`initializers`]. [`scaled_dot_product_attention`] is attention alone, and [`reference`] the
+//! through [`keras`], or from [`initializers`]. [`scaled_dot_product_attention`] is attention alone, and [`mod@reference`] the
 //! same meaning on the CPU in f64.
 
 mod array;
@@ -56,3 +56,8 @@ pub use layer::{CallOptions, CallOutput, GroupedQueryAttention};
 pub use training_terms::{Constraint, OrthogonalMode, Regularizer};
 pub use weights::{FeatureWidths, Projection, WeightSpec, Weights, weight_specs};
 pub use wgpu;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -22,7 +22,28 @@ pub(crate) struct Dims {
     pub(crate) head_dim: usize,
 }
 
+/// A range of the queries of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Queries {
+    pub(crate) begin: usize,
+    pub(crate) count: usize,
+}
+
 impl Dims {
+    /// All queries, in ranges whose probabilities `[B,H,count,S]` take at most `words` words, if one query's do.
+    pub(crate) fn query_ranges(&self, words: u64) -> Option<impl Iterator<Item = Queries> + use<>> {
+        let one_query = (self.batch * self.query_heads) as u64 * self.key_len as u64;
+        let most = usize::try_from(words / one_query).unwrap_or(usize::MAX).min(self.query_len);
+        let query_len = self.query_len;
+        (most > 0).then(|| {
+            // Ranges of about equal length, not a rest of one query.
+            let count = query_len.div_ceil(query_len.div_ceil(most));
+            (0..query_len)
+                .step_by(count)
+                .map(move |begin| Queries { begin, count: count.min(query_len - begin) })
+        })
+    }
+
     /// G = H / Hkv
     pub(crate) fn group_size(&self) -> usize {
         self.query_heads / self.key_heads
@@ -124,4 +145,26 @@ fn check_head_dim(operation: &'static str, head_dim: usize) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_ranges_cover_every_query_once_and_fit() {
+        let dims = Dims { batch: 2, query_len: 101, key_len: 30, query_heads: 4, key_heads: 2, head_dim: 8 };
+        let one = 2 * 4 * 30;
+        assert!(dims.query_ranges(one - 1).is_none());
+        for words in [one, one + 1, 3 * one, 50 * one, 100 * one, 101 * one, 1000 * one, u64::MAX] {
+            let ranges: Vec<_> = dims.query_ranges(words).unwrap().collect();
+            assert_eq!(ranges[0].begin, 0);
+            assert!(ranges.windows(2).all(|pair| pair[0].begin + pair[0].count == pair[1].begin));
+            let last = ranges[ranges.len() - 1];
+            assert_eq!(last.begin + last.count, 101);
+            assert!(ranges.iter().all(|queries| queries.count > 0 && queries.count as u64 * one <= words));
+        }
+        assert_eq!(dims.query_ranges(101 * one).unwrap().count(), 1);
+        assert_eq!(dims.query_ranges(100 * one).unwrap().count(), 2);
+    }
 }

@@ -14,6 +14,7 @@ use gqa::{
     keras::{Limits, ModelFile, read_tensors, weights_to_safetensors, write_tensors},
     weight_specs,
 };
+use hdf5_pure::MaxExtent;
 
 struct Counting;
 
@@ -282,7 +283,7 @@ fn arrays_that_are_not_there_are_refused() {
     }
 }
 
-/// An HDF5 file of one layer with a query kernel of this width, compressed.
+/// An HDF5 file of one layer of this width, compressed in chunks of this length.
 fn compressed(width: usize, chunk: u64) -> Vec<u8> {
     let mut file = hdf5_pure::FileBuilder::new();
     let mut layer = file.create_group("attn");
@@ -296,12 +297,10 @@ fn compressed(width: usize, chunk: u64) -> Vec<u8> {
         let mut dense = layer.create_group(group);
         let mut vars = dense.create_group("vars");
         let zeros = vec![0f32; width];
-        let chunks = shape.map(|n| if n == c { chunk.min(c) } else { 1 });
-        vars.create_dataset("0")
-            .with_f32_data(&zeros)
-            .with_shape(&shape)
-            .with_chunks(&chunks)
-            .with_deflate(9);
+        let chunks = shape.map(|n| if n == c { chunk } else { 1 });
+        let dataset = vars.create_dataset("0").with_f32_data(&zeros).with_shape(&shape);
+        let most = shape.map(|n| if n == c { MaxExtent::Unlimited } else { MaxExtent::Fixed(n) });
+        dataset.with_maxshape(&most).with_chunks(&chunks).with_deflate(9);
         dense.add_group(vars.finish());
         layer.add_group(dense.finish());
     }
@@ -317,6 +316,10 @@ fn arrays_that_unpack_to_too_much_are_refused() {
     let bomb = compressed(1 << 22, 1 << 16);
     assert!(bomb.len() < 1 << 20);
     let error = check("compressed bomb", &bomb, Some(&json), &SMALL).unwrap_err().to_string();
+    assert!(error.contains("limit"), "{error}");
+    // Few numbers, but each chunk of the file has room for many.
+    let loose = compressed(1 << 3, 1 << 22);
+    let error = check("chunk bomb", &loose, Some(&json), &SMALL).unwrap_err().to_string();
     assert!(error.contains("limit"), "{error}");
     // Each within the limit, all of them not.
     let several = compressed(1 << 16, 1 << 12);
@@ -384,6 +387,8 @@ fn safetensors_headers_are_not_believed() {
         assert!(matches!(result, Err(Error::File { .. })), "{i}: {result:?}");
         assert!(used < 8 << 20, "{i}: {used}");
     }
+    let padded = with_header(&format!("{{}}{}", " ".repeat(SMALL.json_bytes)), b"");
+    assert!(check("padded", &padded, None, &SMALL).unwrap_err().to_string().contains("limit"));
     assert!(check("no axis", &with_header(&entry("[0,5]", "0"), b""), None, &SMALL).is_ok());
 }
 

@@ -9,6 +9,7 @@ use gqa::{
     keras::{FileKind, ModelFile, TensorData, read_tensors, weights_to_safetensors, write_tensors},
     weight_specs,
 };
+use serde_json::json;
 
 const VERSIONS: [&str; 2] = ["3.15.1", "3.6.0"];
 const PROJECTIONS: [&str; 5] = ["query", "key", "value", "gate", "attention_output"];
@@ -191,6 +192,19 @@ fn layers_of_custom_classes_are_found_and_read_in_half_precision() {
         assert_eq!(model.weights(head).unwrap(), expected(2, head.config().unwrap(), FeatureWidths::all(3)));
         let error = model.layer(Some("blocks/halves/attn")).unwrap().config().unwrap_err().to_string();
         assert!(error.contains("get_config"), "{error}");
+
+        // A class may keep a layer under another name than its configuration does, even one that another layer has.
+        let json: serde_json::Value = serde_json::from_str(&text(&archive, "config.json")).unwrap();
+        let head = &json["config"]["head"];
+        let object = |class: &str, config| json!({"module": "test", "class_name": class, "registered_name": format!("test>{class}"), "config": config});
+        let halves = object("Halves", json!({"attn": head}));
+        for config in [json!({"first": head}), json!({"blocks": [halves]})] {
+            let model =
+                ModelFile::from_parts(&object("Custom", config).to_string(), archive.clone()).unwrap();
+            let paths: Vec<_> = model.layers().iter().map(|layer| layer.path().unwrap()).collect();
+            assert_eq!(paths, ["head", "blocks/halves/attn", "blocks/halves_1/attn"], "{version}");
+            assert_eq!(model.layers()[0].config().unwrap().name, "head");
+        }
 
         for (n, path, dtype) in
             [(0, "blocks/halves/attn", "float16"), (1, "blocks/halves_1/attn", "bfloat16")]

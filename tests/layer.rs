@@ -254,6 +254,21 @@ fn queries_split_over_calls_see_and_drop_the_same() {
 }
 
 #[test]
+fn long_sequences_are_run_in_parts_that_fit() {
+    // 8 · 2,100² probabilities are 141 MB, more than one part takes.
+    let mut case = Case::new(Config { dropout: 0.1, ..config(2, 8, 2) }, 4, [1, 2100, 2100]);
+    case.causal = true;
+    case.masks = [true, true, false];
+    case.dropout_seed = Some(1);
+    let data = case.data();
+    let layer = case.layer(gpu());
+    let inputs = Inputs::new(gpu(), &case, &data);
+    let got = block_on(layer.call(&inputs.query, &inputs.value, &inputs.options(&case, false))).unwrap();
+    let expected = case.expected(&data).attention_output;
+    common::compare::compare("output", &read(&got.attention_output), expected.data(), 1e-5).unwrap();
+}
+
+#[test]
 fn scores_are_those_before_dropout_and_inference_drops_nothing() {
     let mut case = Case::new(Config { dropout: 0.5, ..config(4, 4, 2) }, 8, [1, 6, 9]);
     let data = case.data();

@@ -6,7 +6,7 @@ use super::{GRID, PHILOX};
 use crate::Result;
 use crate::dropout::Dropout;
 use crate::gpu::{Binding, Kernel, Pass, Slot};
-use crate::shapes::Dims;
+use crate::shapes::{Dims, Queries};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "dropout",
@@ -18,7 +18,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
-    query_len: u32,
+    queries: u32,
     key_len: u32,
     query_heads: u32,
     row_blocks: u32,
@@ -32,17 +32,23 @@ struct Params {
     padding: u32,
 }
 
-/// Records probs `[B,H,T,S]` f32 → dropped and scaled, in place.
-pub(crate) fn dropout(pass: &mut Pass<'_>, dims: &Dims, dropout: &Dropout, probs: Slot<'_>) -> Result<()> {
+/// Records probs `[B,H,queries,S]` f32 → dropped and scaled, in place.
+pub(crate) fn dropout(
+    pass: &mut Pass<'_>,
+    dims: &Dims,
+    queries: Queries,
+    dropout: &Dropout,
+    probs: Slot<'_>,
+) -> Result<()> {
     let row_blocks = dims.key_len.div_ceil(4);
-    let blocks = dims.batch * dims.query_heads * dims.query_len * row_blocks;
+    let blocks = dims.batch * dims.query_heads * queries.count * row_blocks;
     let params = Params {
-        query_len: dims.query_len as u32,
+        queries: queries.count as u32,
         key_len: dims.key_len as u32,
         query_heads: dims.query_heads as u32,
         row_blocks: row_blocks as u32,
         blocks: blocks as u32,
-        q_offset: dropout.query_offset,
+        q_offset: dropout.query_offset + queries.begin as u32,
         batch_offset: dropout.batch_offset,
         threshold: dropout.threshold(),
         seed_low: dropout.seed as u32,

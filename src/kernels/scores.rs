@@ -5,7 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use super::{BLOCK, ELEMENTS, GRID, VISIBLE, element_constant};
 use crate::gpu::{Binding, Kernel, Pass, Slot};
 use crate::mask::Visibility;
-use crate::shapes::Dims;
+use crate::shapes::{Dims, Queries};
 use crate::{DType, Result};
 
 pub(crate) static KERNEL: Kernel = Kernel {
@@ -26,6 +26,8 @@ pub(crate) static KERNEL: Kernel = Kernel {
 struct Params {
     visibility: Visibility,
     query_len: u32,
+    query_begin: u32,
+    queries: u32,
     key_len: u32,
     query_heads: u32,
     key_heads: u32,
@@ -34,7 +36,7 @@ struct Params {
     tiles_row: u32,
     tiles_key: u32,
     tiles: u32,
-    padding: [u32; 3],
+    padding: u32,
 }
 
 fn constants(q: DType, k: DType) -> [(&'static str, crate::gpu::Constant); 2] {
@@ -46,23 +48,26 @@ pub(crate) fn variants() -> Vec<super::Variant> {
     super::FLOATS.iter().flat_map(|&q| super::FLOATS.iter().map(move |&k| constants(q, k).to_vec())).collect()
 }
 
-/// Records q `[B,T,H,D]`, k `[B,S,Hkv,D]` → scores `[B,H,T,S]` f32.
+/// Records q `[B,T,H,D]`, k `[B,S,Hkv,D]` → scores `[B,H,queries,S]` f32.
 pub(crate) fn scores(
     pass: &mut Pass<'_>,
     dims: &Dims,
+    queries: Queries,
     (q, q_type): (Slot<'_>, DType),
     (k, k_type): (Slot<'_>, DType),
     (visibility, mask_bits): (Visibility, Slot<'_>),
     scale: f32,
     scores: Slot<'_>,
 ) -> Result<()> {
-    let group_rows = dims.query_len * dims.group_size();
+    let group_rows = queries.count * dims.group_size();
     let tiles_row = (group_rows as u32).div_ceil(BLOCK);
     let tiles_key = (dims.key_len as u32).div_ceil(BLOCK * KERNEL.workgroup_size);
     let tiles = u64::from(tiles_row) * u64::from(tiles_key) * (dims.batch * dims.key_heads) as u64;
     let params = Params {
         visibility,
         query_len: dims.query_len as u32,
+        query_begin: queries.begin as u32,
+        queries: queries.count as u32,
         key_len: dims.key_len as u32,
         query_heads: dims.query_heads as u32,
         key_heads: dims.key_heads as u32,
@@ -71,7 +76,7 @@ pub(crate) fn scores(
         tiles_row,
         tiles_key,
         tiles: tiles as u32,
-        padding: [0; 3],
+        padding: 0,
     };
     let slots = [q, k, mask_bits, scores];
     pass.dispatch(&KERNEL, &constants(q_type, k_type), bytemuck::bytes_of(&params), &slots, tiles)

@@ -5,6 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use super::GRID;
 use crate::Result;
 use crate::gpu::{Binding, Kernel, Pass, Slot};
+use crate::shapes::{Dims, Queries};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "softmax",
@@ -18,16 +19,26 @@ pub(crate) static KERNEL: Kernel = Kernel {
 struct Params {
     rows: u32,
     key_len: u32,
+    query_len: u32,
+    query_begin: u32,
+    queries: u32,
 }
 
-/// Records scores → probs `[rows,S]` in place and lse `[rows]`, both f32; rows = B·H·T.
+/// Records scores → probs `[B,H,queries,S]` in place, and lse `[B,H,T]`, both f32.
 pub(crate) fn softmax(
     pass: &mut Pass<'_>,
+    dims: &Dims,
+    queries: Queries,
     scores: Slot<'_>,
     lse: Slot<'_>,
-    rows: usize,
-    key_len: usize,
 ) -> Result<()> {
-    let params = Params { rows: rows as u32, key_len: key_len as u32 };
+    let rows = dims.batch * dims.query_heads * queries.count;
+    let params = Params {
+        rows: rows as u32,
+        key_len: dims.key_len as u32,
+        query_len: dims.query_len as u32,
+        query_begin: queries.begin as u32,
+        queries: queries.count as u32,
+    };
     pass.dispatch(&KERNEL, &[], bytemuck::bytes_of(&params), &[scores, lse], rows as u64)
 }

@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{BLOCK, ELEMENTS, GRID, element_constant, loop_ranges};
 use crate::gpu::{Binding, Kernel, Pass, Slot};
-use crate::shapes::Dims;
+use crate::shapes::{Dims, Queries};
 use crate::{DType, Result};
 
 pub(crate) static KERNEL: Kernel = Kernel {
@@ -23,6 +23,8 @@ pub(crate) static KERNEL: Kernel = Kernel {
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
     query_len: u32,
+    query_begin: u32,
+    queries: u32,
     key_len: u32,
     query_heads: u32,
     key_heads: u32,
@@ -32,7 +34,6 @@ struct Params {
     tiles_row: u32,
     tiles_d: u32,
     tiles: u32,
-    padding: [u32; 2],
 }
 
 #[cfg(test)]
@@ -40,20 +41,23 @@ pub(crate) fn variants() -> Vec<super::Variant> {
     super::FLOATS.iter().map(|&v| vec![("V_TYPE", element_constant(v))]).collect()
 }
 
-/// Records probs `[B,H,T,S]` f32, v `[B,S,Hkv,D]` → out `[B,T,H,D]` f32.
+/// Records probs `[B,H,queries,S]` f32, v `[B,S,Hkv,D]` → out `[B,T,H,D]` f32.
 pub(crate) fn weighted_values(
     pass: &mut Pass<'_>,
     dims: &Dims,
+    queries: Queries,
     probs: Slot<'_>,
     (v, v_type): (Slot<'_>, DType),
     out: Slot<'_>,
 ) -> Result<()> {
-    let tiles_row = ((dims.query_len * dims.group_size()) as u32).div_ceil(BLOCK);
+    let tiles_row = ((queries.count * dims.group_size()) as u32).div_ceil(BLOCK);
     let tiles_d = (dims.head_dim as u32).div_ceil(BLOCK * KERNEL.workgroup_size);
     let tiles = u64::from(tiles_row) * u64::from(tiles_d) * (dims.batch * dims.key_heads) as u64;
     for (key_begin, key_end) in loop_ranges(dims.key_len) {
         let params = Params {
             query_len: dims.query_len as u32,
+            query_begin: queries.begin as u32,
+            queries: queries.count as u32,
             key_len: dims.key_len as u32,
             query_heads: dims.query_heads as u32,
             key_heads: dims.key_heads as u32,
@@ -63,7 +67,6 @@ pub(crate) fn weighted_values(
             tiles_row,
             tiles_d,
             tiles: tiles as u32,
-            padding: [0; 2],
         };
         let constants = [("V_TYPE", element_constant(v_type))];
         pass.dispatch(&KERNEL, &constants, bytemuck::bytes_of(&params), &[probs, v, out], tiles)?;

@@ -1,5 +1,5 @@
 //! What the tests share: the comparison, made-up values, and one layer case run on the GPU and on the reference.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod compare;
 

@@ -1,1 +1,69 @@
-fn main() {}
+//! The chores of the workspace, as `cargo xtask NAME`.
+
+mod adapters;
+mod debian;
+mod demo;
+mod lavapipe26;
+mod lint;
+mod steps;
+mod test;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use steps::AfterFailure;
+
+const USAGE: &str = "\
+Usage: cargo xtask NAME
+
+  demo   run a saved Keras layer on the best adapter and check it against the reference
+  test   format, lints, docs, and every test on every adapter that this machine has or can get
+  lint   format and lints alone
+
+Where no adapter exists, demo and test say which software one they install, and install it.
+GQA_ADAPTER=NAME makes them use the adapter of that name, index or backend, and no other.";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["demo"] => demo::run(),
+        ["test"] => test::run(),
+        ["lint"] => steps::run(lint::steps(), AfterFailure::Continue),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The root of the workspace.
+fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+/// Where cargo builds, and where xtask keeps what it unpacks.
+fn target_dir() -> PathBuf {
+    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+}
+
+/// A cargo command in the root of the workspace, without what `cargo run` put into the environment of xtask.
+fn cargo<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root()).args(args);
+    for (name, _) in std::env::vars_os() {
+        let of_xtask = |name: &str| {
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"]
+                .iter()
+                .any(|p| name.starts_with(p))
+        };
+        if name.to_str().is_some_and(of_xtask) {
+            command.env_remove(name);
+        }
+    }
+    command
+}

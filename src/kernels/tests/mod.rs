@@ -1,6 +1,7 @@
 //! Each kernel against its declaration, against naga's writers, and against the reference.
 
 #[path = "../../../tests/common/compare.rs"]
+#[allow(unreachable_pub)]
 mod compare;
 mod declaration;
 mod numbers;

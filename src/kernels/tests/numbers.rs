@@ -4,7 +4,7 @@ use super::compare::compare;
 use crate::gpu::Pass;
 use crate::mask::Masks;
 use crate::reference::{self, Visibility};
-use crate::shapes::Dims;
+use crate::shapes::{Dims, Queries};
 use crate::{Array, DType, Dropout, Gpu, Tensor};
 
 const POISON: f32 = 7.0e33;
@@ -195,6 +195,20 @@ fn dims([batch, query_len, key_len, query_heads, key_heads, head_dim]: [usize; 6
     Dims { batch, query_len, key_len, query_heads, key_heads, head_dim }
 }
 
+/// All queries at once, and in two ranges.
+fn ranges(t: usize) -> Vec<Queries> {
+    let middle = t.div_ceil(3);
+    let parts = [(0, t), (0, middle), (middle, t - middle)];
+    let ranges = parts.map(|(begin, count)| Queries { begin, count });
+    ranges.into_iter().filter(|queries| queries.count > 0).collect()
+}
+
+/// The rows of these queries of an array `[B,H,T,…]` whose queries have `width` elements.
+fn rows_of(all: &[f64], t: usize, width: usize, queries: Queries) -> Vec<f64> {
+    let (begin, count) = (queries.begin * width, queries.count * width);
+    all.chunks(t * width).flat_map(|head| &head[begin..begin + count]).copied().collect()
+}
+
 #[test]
 fn scores_are_the_references_under_every_mask() {
     let gpu = gpu();
@@ -243,22 +257,17 @@ fn scores_are_the_references_under_every_mask() {
                     query_offset: visibility.query_offset as u32,
                     sliding_window: visibility.window,
                 };
-                let out = poisoned(&gpu, &[b, h, t, s], DType::F32);
-                run(&gpu, |pass| {
-                    let (packed, bits) = masks.pack("test", pass, &dims)?;
-                    let masks = (packed, bits.slot());
-                    super::super::scores::scores(
-                        pass,
-                        &dims,
-                        (q.slot(), dtype),
-                        (k.slot(), dtype),
-                        masks,
-                        0.3,
-                        out.slot(),
-                    )
-                });
                 let expected = reference::scores(&q_ref, &k_ref, &visibility, f64::from(0.3f32));
-                check(&format!("scores {sizes:?} mask {i} flags {flags:04b}"), &out, expected.data(), 1e-5);
+                for queries in ranges(t) {
+                    let out = poisoned(&gpu, &[b, h, queries.count, s], DType::F32);
+                    run(&gpu, |pass| {
+                        let (packed, bits) = masks.pack("test", pass, &dims)?;
+                        let (q, k, masks) = ((q.slot(), dtype), (k.slot(), dtype), (packed, bits.slot()));
+                        super::super::scores::scores(pass, &dims, queries, q, k, masks, 0.3, out.slot())
+                    });
+                    let what = format!("scores {sizes:?} {queries:?} mask {i} flags {flags:04b}");
+                    check(&what, &out, &rows_of(expected.data(), t, s, queries), 1e-5);
+                }
             }
         }
     }
@@ -267,8 +276,9 @@ fn scores_are_the_references_under_every_mask() {
 #[test]
 fn softmax_is_the_references_even_on_empty_rows_and_large_scores() {
     let gpu = gpu();
-    for (rows, s) in [(1, 1), (3, 31), (5, 32), (4, 33), (7, 500), (2, 4099)] {
+    for (h, t, s) in [(1, 1, 1), (1, 3, 31), (5, 1, 32), (2, 2, 33), (2, 7, 500), (1, 2, 4099)] {
         for spread in [1.0, 1e4] {
+            let rows = 2 * h * t;
             let mut data = values(rows * s, 5);
             data.iter_mut().for_each(|x| *x *= spread);
             let hidden = bools(&[rows, s], 6);
@@ -277,12 +287,26 @@ fn softmax_is_the_references_even_on_empty_rows_and_large_scores() {
                     *x = f32::NEG_INFINITY;
                 }
             }
-            let (scores, expected) = tensor(&gpu, &[rows, s], data, DType::F32);
-            let lse = poisoned(&gpu, &[rows], DType::F32);
-            run(&gpu, |pass| super::super::softmax::softmax(pass, scores.slot(), lse.slot(), rows, s));
-            let (probs, expected_lse) = reference::softmax(&expected);
-            check(&format!("softmax {rows}×{s} ±{spread}"), &scores, probs.data(), 1e-5);
-            check(&format!("lse {rows}×{s} ±{spread}"), &lse, &expected_lse, 1e-6);
+            let all = Array::new([2, h, t, s], data).unwrap();
+            let (probs, expected_lse) = reference::softmax(&all.to_f64());
+            let mut lse = poisoned(&gpu, &[2, h, t], DType::F32);
+            for queries in ranges(t) {
+                let rows = rows_of(all.to_f64().data(), t, s, queries).iter().map(|&x| x as f32).collect();
+                let (scores, _) = tensor(&gpu, &[2, h, queries.count, s], rows, DType::F32);
+                let dims = dims([2, t, s, h, 1, 1]);
+                run(&gpu, |pass| {
+                    super::super::softmax::softmax(pass, &dims, queries, scores.slot(), lse.slot())
+                });
+                let what = format!("softmax {h}×{t}×{s} {queries:?} ±{spread}");
+                check(&what, &scores, &rows_of(probs.data(), t, s, queries), 1e-5);
+                if queries.count == t {
+                    check(&format!("lse {h}×{t}×{s} ±{spread}"), &lse, &expected_lse, 1e-6);
+                    lse = poisoned(&gpu, &[2, h, t], DType::F32);
+                }
+            }
+            if t > 1 {
+                check(&format!("lse in parts {h}×{t}×{s} ±{spread}"), &lse, &expected_lse, 1e-6);
+            }
         }
     }
 }
@@ -298,10 +322,16 @@ fn dropout_drops_what_the_host_drops_bit_for_bit() {
             query_offset: case as u32,
             batch_offset: 3 * case as u32,
         };
-        let (probs, expected) = tensor(&gpu, &[b, h, t, s], vec![1.0; b * h * t * s], DType::F32);
-        run(&gpu, |pass| super::super::dropout::dropout(pass, &dims(sizes), &dropout, probs.slot()));
-        let expected = reference::dropout(&expected, &dropout).map(|&x| f64::from(x as f32));
-        assert_eq!(read(&probs), expected.into_data(), "{sizes:?}");
+        let ones = Array::from_fn([b, h, t, s], |_| 1.0);
+        let expected = reference::dropout(&ones, &dropout).map(|&x| f64::from(x as f32));
+        for queries in ranges(t) {
+            let shape = [b, h, queries.count, s];
+            let (probs, _) = tensor(&gpu, &shape, vec![1.0; shape.iter().product()], DType::F32);
+            run(&gpu, |pass| {
+                super::super::dropout::dropout(pass, &dims(sizes), queries, &dropout, probs.slot())
+            });
+            assert_eq!(read(&probs), rows_of(expected.data(), t, s, queries), "{sizes:?} {queries:?}");
+        }
     }
 }
 
@@ -320,19 +350,26 @@ fn weighted_values_are_the_references_and_hidden_nans_stay_hidden() {
         keys.filter(|(key, ..)| key % 3 == 2).for_each(|(_, i, x)| {
             *x = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1.0][i % 4];
         });
-        let (probs, probs_ref) = tensor(&gpu, &[b, h, t, s], probs, DType::F32);
         let (v, v_ref) = tensor(&gpu, &[b, s, hkv, d], v, dtype);
+        let probs = Array::new([b, h, t, s], probs).unwrap().to_f64();
+        let expected = reference::weighted_values(&probs, &v_ref);
         let out = poisoned(&gpu, &[b, t, h, d], DType::F32);
-        run(&gpu, |pass| {
-            super::super::weighted_values::weighted_values(
-                pass,
-                &dims(sizes),
-                probs.slot(),
-                (v.slot(), dtype),
-                out.slot(),
-            )
-        });
-        let expected = reference::weighted_values(&probs_ref, &v_ref);
-        check(&format!("weighted_values {sizes:?} {dtype}"), &out, expected.data(), 1e-5);
+        // All at once; then in parts, the last first, over what the first run left.
+        for queries in ranges(t).into_iter().take(1).chain(ranges(t).into_iter().skip(1).rev()) {
+            let rows = rows_of(probs.data(), t, s, queries).iter().map(|&x| x as f32).collect();
+            let (probs, _) = tensor(&gpu, &[b, h, queries.count, s], rows, DType::F32);
+            let (v, dims) = ((v.slot(), dtype), dims(sizes));
+            run(&gpu, |pass| {
+                super::super::weighted_values::weighted_values(
+                    pass,
+                    &dims,
+                    queries,
+                    probs.slot(),
+                    v,
+                    out.slot(),
+                )
+            });
+            check(&format!("weighted_values {sizes:?} {queries:?} {dtype}"), &out, expected.data(), 1e-5);
+        }
     }
 }

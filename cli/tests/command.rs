@@ -1,0 +1,301 @@
+//! The command as a person uses it: what it prints, what it writes, and how it refuses.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use gqa::keras::{NamedTensor, read_tensors, write_tensors};
+use gqa::{Array, DType};
+
+/// The command, started like the tests themselves: through the runner that cargo was given, if it was.
+fn gqa(args: &[&str]) -> Output {
+    let runner = std::env::var("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace().chain([env!("CARGO_BIN_EXE_gqa")]);
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).args(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[track_caller]
+fn succeeds(args: &[&str]) -> String {
+    let output = gqa(args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    stdout(&output)
+}
+
+/// It must fail with one sentence on standard error that has all of `parts`.
+#[track_caller]
+fn fails(args: &[&str], parts: &[&str]) {
+    let output = gqa(args);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{args:?} went through: {}", stdout(&output));
+    let said: Vec<_> = error.lines().filter(|line| line.starts_with("gqa: ")).collect();
+    assert_eq!(said.len(), 1, "{error}");
+    assert!(!error.contains("panicked"), "{error}");
+    for part in parts {
+        assert!(said[0].contains(part), "`{}` does not say `{part}`", said[0]);
+    }
+}
+
+fn fixture(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures/keras-3.15.1")
+        .join(name)
+        .display()
+        .to_string()
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> String {
+        std::fs::write(self.path(name), bytes).unwrap();
+        self.path(name)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        std::fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+fn read(path: &str) -> Vec<NamedTensor> {
+    read_tensors(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn float(tensors: &[NamedTensor], name: &str) -> Array {
+    tensors.iter().find(|tensor| tensor.name == name).unwrap().clone().into_float().unwrap()
+}
+
+/// Largest difference as a part of the largest value.
+fn error(got: &Array, expected: &Array) -> f64 {
+    assert_eq!(got.shape(), expected.shape());
+    let scale = expected.data().iter().fold(0.0, |scale: f32, x| scale.max(x.abs()));
+    let pairs = got.data().iter().zip(expected.data());
+    pairs.fold(0.0, |worst: f64, (a, b)| worst.max(f64::from((a - b).abs() / scale)))
+}
+
+#[test]
+fn adapters_are_listed_with_what_matters() {
+    let text = succeeds(&["adapters"]);
+    for word in ["0: ", "backend", "driver", "kind", "limits", "storage buffers", "features"] {
+        assert!(text.contains(word), "no `{word}` in:\n{text}");
+    }
+}
+
+#[test]
+fn every_case_of_keras_runs_from_its_files_and_passes_its_check() {
+    let folder = Folder::new();
+    let rows: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(fixture("cases.json")).unwrap()).unwrap();
+    let rows = rows.as_array().unwrap();
+    let mut kinds = std::collections::BTreeSet::new();
+    // Every ninth, and all that are not archives: the library's tests run every one.
+    for (i, row) in rows.iter().enumerate() {
+        let text = |key: &str| row[key].as_str().unwrap().to_owned();
+        if i % 9 != 0 && row["weights"].is_null() {
+            continue;
+        }
+        let (model, inputs) =
+            (fixture(&text("model")), fixture(&format!("{}.inputs.safetensors", text("name"))));
+        let (layer, output) = (text("layer"), folder.path("out.safetensors"));
+        let mut args =
+            vec!["run", "--model", &model, "--layer", &layer, "--inputs", &inputs, "--output", &output];
+        args.push("--check");
+        let weights = row["weights"].as_str().map(fixture);
+        if let Some(weights) = &weights {
+            args.extend(["--weights", weights]);
+        }
+        args.extend(row["causal"].as_bool().unwrap().then_some("--causal"));
+        let scores = row["scores"].as_bool().unwrap();
+        args.extend(scores.then_some("--scores"));
+        let said = succeeds(&args);
+        assert!(said.contains("check     attention_output: largest error"), "{said}");
+        let expected = read(&fixture(&format!("{}.expected.safetensors", text("name"))));
+        let got = read(&output);
+        assert!(got.iter().all(|tensor| tensor.dtype == DType::F32));
+        assert_eq!(got.len(), expected.len());
+        let tolerance = match text("tolerance").as_str() {
+            "float32" => 1e-5,
+            "float16" => 4e-3,
+            _ => 2e-2,
+        };
+        for tensor in &expected {
+            let error = error(&float(&got, &tensor.name), &tensor.clone().into_float().unwrap());
+            assert!(error <= tolerance, "{}: {} is off by {error}", text("name"), tensor.name);
+        }
+        kinds.insert((text("model").ends_with(".keras"), weights.map(|path| path.ends_with(".h5"))));
+    }
+    assert_eq!(kinds.len(), 3, "archives, .weights.h5 and safetensors");
+}
+
+#[test]
+fn the_reference_is_an_adapter_too_and_training_repeats_by_seed() {
+    let folder = Folder::new();
+    let query = Array::from_fn([1, 6, 8], |i| (i as f32).sin());
+    let inputs = folder
+        .write("in.safetensors", &write_tensors([("query", &query), ("value", &query)], DType::F32).unwrap());
+    let config = gqa::Config { dropout: 0.5, ..gqa::Config::new(4, 4, 2) };
+    let weights = gqa::Weights::initialize(&config, gqa::FeatureWidths::all(8), 1).unwrap();
+    let weights = gqa::keras::weights_to_safetensors(&weights, None, DType::F32).unwrap();
+    let weights = folder.write("layer.safetensors", &weights);
+    let config = folder.write("layer.json", config.to_keras_json().to_string().as_bytes());
+    let run = |extra: &[&str]| {
+        let output = folder.path("out.safetensors");
+        let mut args =
+            vec!["run", "--model", &config, "--weights", &weights, "--inputs", &inputs, "--output", &output];
+        args.extend(extra);
+        succeeds(&args);
+        float(&read(&output), "attention_output")
+    };
+    let plain = run(&["--check"]);
+    let seven = run(&["--training", "--seed", "7", "--check"]);
+    assert!(error(&plain, &seven) > 0.01);
+    assert_eq!(run(&["--training", "--seed", "7"]), seven);
+    assert!(error(&run(&["--training", "--seed", "8", "--check"]), &seven) > 0.01);
+    assert!(error(&run(&["--adapter", "reference"]), &plain) < 1e-5);
+    assert!(error(&run(&["--adapter", "reference", "--training", "--seed", "7"]), &seven) < 1e-5);
+    run(&["--training", "--check"]);
+    let args = [
+        "run",
+        "--model",
+        &config,
+        "--weights",
+        &weights,
+        "--inputs",
+        &inputs,
+        "--output",
+        "x",
+        "--seed",
+        "7",
+    ];
+    let refused = gqa(&args);
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("--training"));
+}
+
+#[test]
+fn inspect_lists_layers_configurations_and_shapes() {
+    let text = succeeds(&["inspect", &fixture("several.keras")]);
+    for part in [
+        "Keras archive, written by Keras 3.15.1",
+        "encoder_attention",
+        "cross_attention",
+        "query/kernel",
+        "heads",
+        "dtype",
+    ] {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+    let text = succeeds(&["inspect", &fixture("blocks.weights.h5")]);
+    assert!(text.contains("HDF5") && text.contains("query/kernel"), "{text}");
+    let text = succeeds(&["inspect", &fixture("odd.safetensors")]);
+    assert!(text.contains("safetensors") && text.contains("attention_output/kernel"), "{text}");
+    let text = succeeds(&["inspect", &fixture("odd.json")]);
+    assert!(text.contains("configuration") && text.contains("heads"), "{text}");
+}
+
+#[test]
+fn mistakes_get_one_readable_sentence_and_leave_no_file() {
+    let folder = Folder::new();
+    let model = fixture("several.keras");
+    let inputs = fixture("self.inputs.safetensors");
+    let output = folder.path("out.safetensors");
+    let run = |extra: &[&str], parts: &[&str]| {
+        let mut args = vec!["run"];
+        let given = |name: &str| extra.contains(&name);
+        for (name, value) in [("--model", &model), ("--inputs", &inputs), ("--output", &output)] {
+            if !given(name) {
+                args.extend([name, value]);
+            }
+        }
+        args.extend(extra);
+        fails(&args, parts);
+    };
+    run(&[], &["several.keras", "encoder_attention", "cross_attention"]);
+    run(
+        &["--layer", "no_such"],
+        &["no_such", "encoder_attention", "cross_attention", "grouped_query_attention_1"],
+    );
+    run(&["--model", "no/such.keras"], &["can't read no/such.keras"]);
+
+    let plain = fixture("plain.keras");
+    let one = ["--model", plain.as_str()];
+    let with = |extra: &[&str], parts: &[&str]| run(&[&one[..], extra].concat(), parts);
+    with(&["--inputs", "no/such"], &["can't read no/such"]);
+    with(&["--adapter", "no such adapter"], &["no adapter matches `no such adapter`", "0: "]);
+    with(&["--adapter", "reference", "--check"], &["--check", "reference"]);
+    with(&["--output", "no/such/folder/out"], &["can't write no/such/folder/out"]);
+    with(&["--output", &folder.0.path().display().to_string()], &["can't write", "folder"]);
+
+    let x = Array::from_fn([2, 5, 11], |i| i as f32 * 0.01);
+    let tensors = |names: &[(&str, &Array)]| write_tensors(names.iter().copied(), DType::F32).unwrap();
+    let bad = |name: &str, bytes: &[u8], parts: &[&str]| {
+        let path = folder.write(name, bytes);
+        with(&["--inputs", &path], parts);
+        std::fs::remove_file(path).unwrap();
+    };
+    bad(
+        "typo",
+        &tensors(&[("query", &x), ("value", &x), ("keey", &x)]),
+        &["unknown tensor `keey`", "`key`", "`query_mask`"],
+    );
+    bad("missing", &tensors(&[("query", &x)]), &["`value` is missing", "`query`"]);
+    bad(
+        "float_mask",
+        &tensors(&[("query", &x), ("value", &x), ("value_mask", &x)]),
+        &["value_mask", "BOOL or U8", "f32"],
+    );
+    let narrow = Array::from_fn([2, 5, 10], |i| i as f32);
+    bad("narrow", &tensors(&[("query", &narrow), ("value", &x)]), &["query", "width 11", "[2, 5, 10]"]);
+    let long = Array::from_fn([3, 5, 11], |i| i as f32);
+    bad("batch", &tensors(&[("query", &x), ("value", &long)]), &["value", "batch size 2", "[3, 5, 11]"]);
+    bad("text", b"not a safetensors file", &["safetensors"]);
+    let whole = tensors(&[("query", &x), ("value", &x)]);
+    bad("cut", &whole[..whole.len() - 7], &["safetensors"]);
+
+    let archive = std::fs::read(&plain).unwrap();
+    for length in [0, 10, archive.len() / 2, archive.len() - 30] {
+        let cut = folder.write("cut.keras", &archive[..length]);
+        run(&["--model", &cut], &["cut.keras"]);
+        fails(&["inspect", &cut], &["cut.keras"]);
+        std::fs::remove_file(cut).unwrap();
+    }
+    run(&["--model", &fixture("odd.json")], &["odd.json", "--weights"]);
+    run(&["--model", &fixture("odd.safetensors")], &["odd.safetensors"]);
+    run(
+        &["--model", &fixture("odd.json"), "--weights", &fixture("plain.keras"), "--layer", "x"],
+        &["plain.keras"],
+    );
+    assert_eq!(folder.files(), Vec::<PathBuf>::new(), "something was left behind");
+}
+
+#[test]
+fn tensors_for_training_are_passed_over_and_an_old_output_is_replaced_whole() {
+    let folder = Folder::new();
+    let x = Array::from_fn([2, 5, 11], |i| (i as f32 * 0.3).cos());
+    let names = [("query", &x), ("value", &x), ("output_gradient", &x), ("target", &x)];
+    let inputs = folder.write("in.safetensors", &write_tensors(names, DType::F32).unwrap());
+    let output = folder.write("out.safetensors", &[1; 100_000]);
+    succeeds(&[
+        "run",
+        "--model",
+        &fixture("plain.keras"),
+        "--inputs",
+        &inputs,
+        "--output",
+        &output,
+        "--check",
+    ]);
+    assert_eq!(float(&read(&output), "attention_output").shape(), [2, 5, 11]);
+    assert_eq!(folder.files().len(), 2);
+}

@@ -1,0 +1,37 @@
+//! `cargo xtask demo`: a saved Keras layer, run on the best adapter and checked against the reference.
+
+use std::process::{Command, ExitCode};
+
+use crate::steps::{self, AfterFailure, Step};
+use crate::{adapters, cargo, root, target_dir};
+
+/// What is shown, and the arguments of `gqa` that show it.
+fn demo() -> [(&'static str, Vec<&'static str>); 3] {
+    let fixture = "tests/fixtures/demo/model.keras";
+    let inputs = "tests/fixtures/demo/inputs.safetensors";
+    [
+        ("the adapters of this machine", vec!["adapters"]),
+        ("the layer that Keras saved", vec!["inspect", fixture]),
+        ("its output, checked against the reference", vec!["run", fixture, "--inputs", inputs, "--check"]),
+    ]
+}
+
+pub(crate) fn run() -> ExitCode {
+    let adapter = match adapters::for_demo() {
+        Ok(adapter) => adapter,
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let build = cargo(["build", "--release", "--package", "gqa-cli"]);
+    let mut steps = vec![Step::new("build the command", build)];
+    for (title, args) in demo() {
+        let mut gqa =
+            Command::new(target_dir().join("release").join(format!("gqa{}", std::env::consts::EXE_SUFFIX)));
+        gqa.current_dir(root()).args(args);
+        adapter.choose_for(&mut gqa);
+        steps.push(Step::new(title, gqa));
+    }
+    steps::run(steps, AfterFailure::Stop)
+}

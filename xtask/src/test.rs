@@ -1,0 +1,61 @@
+//! `cargo xtask test`: everything that has to hold before a change is good.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::adapters::{self, Adapter};
+use crate::steps::{self, AfterFailure, Step};
+use crate::{cargo, lint, root};
+
+/// The test targets that run kernels, beside the library's own tests, and so are worth running on every adapter.
+const DEVICE_TESTS: [&str; 3] = ["layer", "fixtures", "own_device"];
+
+pub(crate) fn run() -> ExitCode {
+    let adapters = match adapters::for_tests() {
+        Ok(adapters) => adapters,
+        Err(message) => {
+            eprintln!("{message}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut steps = lint::steps();
+    let mut docs = cargo(["doc", "--workspace", "--lib", "--no-deps"]);
+    docs.env("RUSTDOCFLAGS", "-D warnings");
+    steps.push(Step::new("docs", docs));
+    steps.push(on(&adapters.main, "all tests", ["test", "--workspace", "--no-fail-fast"]));
+    for (name, adapter) in &adapters.others {
+        steps.push(match adapter {
+            Ok(adapter) => device_tests(adapter),
+            Err(reason) => Step::skipped(format!("device tests on {name}"), reason),
+        });
+    }
+    for example in examples() {
+        steps.push(on(&adapters.main, &format!("example {example}"), ["run", "--example", &example]));
+    }
+    steps::run(steps, AfterFailure::Continue)
+}
+
+fn on<'a>(adapter: &Adapter, what: &str, args: impl IntoIterator<Item = &'a str>) -> Step {
+    let mut command = cargo(args);
+    adapter.choose_for(&mut command);
+    Step::new(format!("{what} on {}", adapter.name), command)
+}
+
+/// The kernel and layer cases. With the features of the whole workspace, they are the binaries built before.
+fn device_tests(adapter: &Adapter) -> Step {
+    let targets = DEVICE_TESTS.into_iter().flat_map(|name| ["--test", name]);
+    on(adapter, "device tests", ["test", "--workspace", "--no-fail-fast", "--lib"].into_iter().chain(targets))
+}
+
+fn examples() -> Vec<String> {
+    let Ok(entries) = fs::read_dir(root().join("examples")) else { return Vec::new() };
+    let stem = |path: &Path| match path.extension() {
+        Some(extension) if extension == "rs" => Some(path.file_stem()?.to_str()?.to_owned()),
+        None if path.join("main.rs").is_file() => Some(path.file_name()?.to_str()?.to_owned()),
+        _ => None,
+    };
+    let mut names: Vec<_> = entries.flatten().filter_map(|entry| stem(&entry.path())).collect();
+    names.sort();
+    names
+}
