@@ -201,7 +201,9 @@ impl Chained<'_> {
         let (visibility, mask_bits) = self.masks.pack(self.operation, pass, dims)?;
         let masks = (visibility, mask_bits.slot());
         for queries in ranges {
-            scores::scores(pass, dims, queries, self.q, self.k, masks, self.scale, probs.slot())?;
+            let (q, k, scale) = (self.q, self.k, self.scale);
+            let operands = scores::Scores { queries, q, k, masks, scale, scores: probs.slot() };
+            scores::scores(pass, dims, &operands)?;
             softmax::softmax(pass, dims, queries, probs.slot(), lse)?;
             if let Some(scores) = self.scores {
                 let count = scores.shape().iter().product();

@@ -27,6 +27,8 @@
 //! through [`keras`], or from [`initializers`]. [`scaled_dot_product_attention`] is attention alone, and [`mod@reference`] the
 //! same meaning on the CPU in f64.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 mod array;
 mod attention;
 mod config;

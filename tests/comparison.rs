@@ -29,7 +29,7 @@ fn equal_results_pass_and_the_error_is_reported() {
     let largest = expected.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
     got[3] += 1e-4 * largest;
     let error = compare("close", &got, &expected, 1.1e-4).unwrap();
-    assert!((error - 1e-4).abs() < 1e-9, "{error}");
+    approx::assert_abs_diff_eq!(error, 1e-4, epsilon = 1e-9);
     assert!(compare("close", &got, &expected, 0.9e-4).unwrap_err().contains("element 3"));
 }
 

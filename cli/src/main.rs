@@ -3,6 +3,7 @@
 mod adapters;
 mod files;
 mod inspect;
+mod map;
 mod run;
 
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use gqa::keras::{FileKind, ModelFile, TensorData, read_tensors, write_tensors};
 use gqa::{Array, CallOptions, Config, DType, Gpu, GroupedQueryAttention, Tensor, Weights, reference};
 
-use crate::{files, say};
+use crate::{files, map, say};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Write the attention probabilities too
     #[arg(long)]
     scores: bool,
+    /// Draw what heads attend to
+    #[arg(long)]
+    map: bool,
     /// Drop probabilities, as in training
     #[arg(long)]
     training: bool,
@@ -76,7 +79,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.check {
         check(args, &config, &weights, &inputs, &result)?;
     }
-    let scores = result.scores.as_ref().map(|scores| ("attention_scores", scores));
+    if let (true, Some(scores)) = (args.map, &result.scores) {
+        map::draw(scores, config.group_size());
+    }
+    let scores = result.scores.as_ref().filter(|_| args.scores).map(|scores| ("attention_scores", scores));
     let tensors = [("attention_output", &result.output)].into_iter().chain(scores);
     output.finish(&write_tensors(tensors, DType::F32)?)?;
     say!("wrote     {}", args.output.display());
@@ -224,7 +230,7 @@ async fn run_gpu(args: &Args, config: &Config, weights: &Weights, inputs: &Input
         value_mask: value_mask.as_ref(),
         key_mask: key_mask.as_ref(),
         use_causal_mask: args.causal,
-        return_attention_scores: args.scores,
+        return_attention_scores: args.scores || args.map,
         training: args.training,
         seed: args.seed,
         ..CallOptions::default()
@@ -282,7 +288,7 @@ fn run_reference(
     let narrow = |array: &Array<f64>| array.map(|&x| x as f32);
     Ok(Outcome {
         output: narrow(&called.attention_output),
-        scores: args.scores.then(|| narrow(&called.attention_scores)),
+        scores: (args.scores || args.map).then(|| narrow(&called.attention_scores)),
         dropout_seed,
     })
 }

@@ -286,16 +286,11 @@ fn tensors_for_training_are_passed_over_and_an_old_output_is_replaced_whole() {
     let names = [("query", &x), ("value", &x), ("output_gradient", &x), ("target", &x)];
     let inputs = folder.write("in.safetensors", &write_tensors(names, DType::F32).unwrap());
     let output = folder.write("out.safetensors", &[1; 100_000]);
-    succeeds(&[
-        "run",
-        "--model",
-        &fixture("plain.keras"),
-        "--inputs",
-        &inputs,
-        "--output",
-        &output,
-        "--check",
-    ]);
+    let model = fixture("plain.keras");
+    let args = ["run", "--model", &model, "--inputs", &inputs, "--output", &output, "--check", "--map"];
+    let said = succeeds(&args);
+    assert!(said.contains("head 0") && said.contains('█'), "{said}");
+    assert_eq!(read(&output).len(), 1, "--map alone writes no scores");
     assert_eq!(float(&read(&output), "attention_output").shape(), [2, 5, 11]);
     assert_eq!(folder.files().len(), 2);
 }

@@ -48,17 +48,23 @@ pub(crate) fn variants() -> Vec<super::Variant> {
     super::FLOATS.iter().flat_map(|&q| super::FLOATS.iter().map(move |&k| constants(q, k).to_vec())).collect()
 }
 
-/// Records q `[B,T,H,D]`, k `[B,S,Hkv,D]` → scores `[B,H,queries,S]` f32.
-pub(crate) fn scores(
-    pass: &mut Pass<'_>,
-    dims: &Dims,
-    queries: Queries,
-    (q, q_type): (Slot<'_>, DType),
-    (k, k_type): (Slot<'_>, DType),
-    (visibility, mask_bits): (Visibility, Slot<'_>),
-    scale: f32,
-    scores: Slot<'_>,
-) -> Result<()> {
+/// The operands of the scores of some queries.
+pub(crate) struct Scores<'a> {
+    pub(crate) queries: Queries,
+    /// q `[B,T,H,D]`
+    pub(crate) q: (Slot<'a>, DType),
+    /// k `[B,S,Hkv,D]`
+    pub(crate) k: (Slot<'a>, DType),
+    /// What [`Masks::pack`](crate::mask::Masks::pack) gives.
+    pub(crate) masks: (Visibility, Slot<'a>),
+    pub(crate) scale: f32,
+    /// scores `[B,H,queries,S]` f32
+    pub(crate) scores: Slot<'a>,
+}
+
+/// Records the scores.
+pub(crate) fn scores(pass: &mut Pass<'_>, dims: &Dims, operands: &Scores<'_>) -> Result<()> {
+    let &Scores { queries, q: (q, q_type), k: (k, k_type), masks: (visibility, mask_bits), .. } = operands;
     let group_rows = queries.count * dims.group_size();
     let tiles_row = (group_rows as u32).div_ceil(BLOCK);
     let tiles_key = (dims.key_len as u32).div_ceil(BLOCK * KERNEL.workgroup_size);
@@ -72,12 +78,12 @@ pub(crate) fn scores(
         query_heads: dims.query_heads as u32,
         key_heads: dims.key_heads as u32,
         head_dim: dims.head_dim as u32,
-        scale,
+        scale: operands.scale,
         tiles_row,
         tiles_key,
         tiles: tiles as u32,
         padding: 0,
     };
-    let slots = [q, k, mask_bits, scores];
+    let slots = [q, k, mask_bits, operands.scores];
     pass.dispatch(&KERNEL, &constants(q_type, k_type), bytemuck::bytes_of(&params), &slots, tiles)
 }

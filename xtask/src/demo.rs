@@ -7,12 +7,16 @@ use crate::{adapters, cargo, root, target_dir};
 
 /// What is shown, and the arguments of `gqa` that show it.
 fn demo() -> [(&'static str, Vec<&'static str>); 3] {
-    let fixture = "tests/fixtures/demo/model.keras";
-    let inputs = "tests/fixtures/demo/inputs.safetensors";
+    let model = "tests/fixtures/keras-3.15.1/demo.keras";
+    let inputs = "tests/fixtures/keras-3.15.1/demo.inputs.safetensors";
+    let run = ["run", "--model", model, "--inputs", inputs, "--output", "target/demo.safetensors"];
     [
         ("the adapters of this machine", vec!["adapters"]),
-        ("the layer that Keras saved", vec!["inspect", fixture]),
-        ("its output, checked against the reference", vec!["run", fixture, "--inputs", inputs, "--check"]),
+        ("the layer that Keras saved", vec!["inspect", model]),
+        (
+            "the layer on this machine, checked against the reference",
+            [&run[..], &["--causal", "--map", "--check"]].concat(),
+        ),
     ]
 }
 

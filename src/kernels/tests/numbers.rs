@@ -1,5 +1,6 @@
 //! Each kernel on a GPU against its reference function, over awkward sizes and poisoned outputs.
 
+use super::super::scores::Scores;
 use super::compare::compare;
 use crate::gpu::Pass;
 use crate::mask::Masks;
@@ -263,7 +264,9 @@ fn scores_are_the_references_under_every_mask() {
                     run(&gpu, |pass| {
                         let (packed, bits) = masks.pack("test", pass, &dims)?;
                         let (q, k, masks) = ((q.slot(), dtype), (k.slot(), dtype), (packed, bits.slot()));
-                        super::super::scores::scores(pass, &dims, queries, q, k, masks, 0.3, out.slot())
+                        let scores = out.slot();
+                        let operands = Scores { queries, q, k, masks, scale: 0.3, scores };
+                        super::super::scores::scores(pass, &dims, &operands)
                     });
                     let what = format!("scores {sizes:?} {queries:?} mask {i} flags {flags:04b}");
                     check(&what, &out, &rows_of(expected.data(), t, s, queries), 1e-5);
