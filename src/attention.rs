@@ -1,15 +1,25 @@
-//! Attention alone, for those who project themselves, and the chained path that the layer shares with it:
+//! Attention alone, for those who project themselves, and the two paths that the layer shares with it:
 //!
 //! ```text
-//! scores = scale · q·k where visible, else −inf → softmax → dropout → weighted_values
+//! fused    attention_forward
+//! chained  scores = scale · q·k where visible, else −inf → softmax → dropout → weighted_values
 //! ```
 
 use crate::dropout::Dropout;
 use crate::gpu::{Gpu, Pass, Slot, Tensor, Workspace};
-use crate::kernels::{cast, check_words, dropout, scores, softmax, weighted_values};
+use crate::kernels::{attention_forward, cast, check_words, dropout, scores, softmax, weighted_values};
 use crate::mask::Masks;
 use crate::shapes::{Dims, Queries};
 use crate::{DType, Error, Result};
+
+/// The two ways to the same result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AttentionPath {
+    /// One pass over the keys with an online softmax; memory O(T).
+    Fused,
+    /// Scores, softmax, dropout and weighted values one after the other. It gives scores, and is quicker for few queries.
+    Chained,
+}
 
 /// The options of [`scaled_dot_product_attention`]. The default is plain attention.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,6 +42,9 @@ pub struct AttentionOptions<'a> {
     pub dropout: Option<Dropout>,
     /// Whether to return the probabilities, which takes memory for them: O(T · S).
     pub return_attention_scores: bool,
+    /// The path to take. `None` is [`Fused`](AttentionPath::Fused) unless scores are wanted, queries are few, or the heads
+    /// are too wide for the device; [`AttentionOutput::path`] says which.
+    pub path: Option<AttentionPath>,
 }
 
 /// What [`scaled_dot_product_attention`] returns.
@@ -43,6 +56,8 @@ pub struct AttentionOutput {
     pub lse: Tensor,
     /// Probabilities before dropout, `[B,H,T,S]` in q's type, if they were asked for.
     pub attention_scores: Option<Tensor>,
+    /// The path that was taken.
+    pub path: AttentionPath,
 }
 
 /// `softmax(scale · q·kᵀ, where visible) · v` for q `[B,T,H,D]`, k and v `[B,S,Hkv,D]`, H divisible by Hkv. Query head h
@@ -90,6 +105,7 @@ pub async fn scaled_dot_product_attention(
     if !scale.is_finite() {
         return Err(Error::argument(OPERATION, "scale", "finite", scale.to_string()));
     }
+    let path = choose_path(OPERATION, gpu, &dims, options.path, options.return_attention_scores)?;
     gpu.checked(OPERATION, || {
         let dtype = q.dtype();
         let new = |shape: Vec<usize>, dtype| Tensor::allocate(gpu, OPERATION, shape, dtype, false);
@@ -100,9 +116,10 @@ pub async fn scaled_dot_product_attention(
         let mut pass = Pass::begin(gpu, &mut encoder);
         let count = q.shape().iter().product();
         let out = Workspace::new(gpu, "out", count as u64);
-        let chained = Chained {
+        let attention = Attention {
             operation: OPERATION,
             dims,
+            path,
             q: (q.slot(), dtype),
             k: (k.slot(), k.dtype()),
             v: (v.slot(), v.dtype()),
@@ -113,13 +130,42 @@ pub async fn scaled_dot_product_attention(
             lse: Some(lse.slot()),
             out: out.slot(),
         };
-        chained.encode(&mut pass)?;
+        attention.encode(&mut pass)?;
         cast::cast(&mut pass, (out.slot(), DType::F32), (output.slot(), dtype), count)?;
         drop(pass);
         gpu.queue().submit([encoder.finish()]);
-        Ok(AttentionOutput { output, lse, attention_scores: scores })
+        Ok(AttentionOutput { output, lse, attention_scores: scores, path })
     })
     .await
+}
+
+/// Fewer rows (query, head of a group) than this leave most lanes of the fused kernel idle.
+const FEW_ROWS: usize = 16;
+
+/// The path of a call. Fails where the one asked for can't be taken.
+pub(crate) fn choose_path(
+    operation: &'static str,
+    gpu: &Gpu,
+    dims: &Dims,
+    wanted: Option<AttentionPath>,
+    scores: bool,
+) -> Result<AttentionPath> {
+    let fits = attention_forward::fits(dims.head_dim, gpu.limits());
+    let reason = match wanted {
+        Some(AttentionPath::Fused) if scores => "without return_attention_scores",
+        Some(AttentionPath::Fused) if !fits => "for heads that fit this device's workgroup memory",
+        Some(path) => return Ok(path),
+        None if scores || !fits || dims.query_len * dims.group_size() < FEW_ROWS => {
+            return Ok(AttentionPath::Chained);
+        }
+        None => return Ok(AttentionPath::Fused),
+    };
+    Err(Error::argument(
+        operation,
+        "path",
+        format!("Fused only {reason}"),
+        format!("Fused, head_dim {}", dims.head_dim),
+    ))
 }
 
 /// 1 / √D.
@@ -145,10 +191,11 @@ pub(crate) fn check_device(operation: &'static str, gpu: &Gpu, name: &str, tenso
     Ok(())
 }
 
-/// One run of the chained path. Everything in it has been checked.
-pub(crate) struct Chained<'a> {
+/// One run of attention. Everything in it has been checked.
+pub(crate) struct Attention<'a> {
     pub(crate) operation: &'static str,
     pub(crate) dims: Dims,
+    pub(crate) path: AttentionPath,
     /// `[B,T,H,D]`
     pub(crate) q: (Slot<'a>, DType),
     /// `[B,S,Hkv,D]`
@@ -169,7 +216,35 @@ pub(crate) struct Chained<'a> {
 /// The most words of probabilities that one pass over the queries makes, where the adapter allows more.
 const PROBS_WORDS: u64 = 32 << 20;
 
-impl Chained<'_> {
+impl Attention<'_> {
+    pub(crate) fn encode(&self, pass: &mut Pass<'_>) -> Result<()> {
+        let (gpu, dims) = (pass.gpu(), &self.dims);
+        let own_lse = Workspace::new(gpu, "lse", (dims.batch * dims.query_heads * dims.query_len) as u64);
+        let lse = self.lse.unwrap_or(own_lse.slot());
+        match self.path {
+            AttentionPath::Fused => self.encode_fused(pass, lse),
+            AttentionPath::Chained => self.encode_chained(pass, lse),
+        }
+    }
+
+    fn encode_fused(&self, pass: &mut Pass<'_>, lse: Slot<'_>) -> Result<()> {
+        let (gpu, dims) = (pass.gpu(), &self.dims);
+        let state = Workspace::new(gpu, "state", 2 * (dims.batch * dims.query_heads * dims.query_len) as u64);
+        let (visibility, mask_bits) = self.masks.pack(self.operation, pass, dims)?;
+        let operands = attention_forward::AttentionForward {
+            q: self.q,
+            k: self.k,
+            v: self.v,
+            masks: (visibility, mask_bits.slot()),
+            scale: self.scale,
+            dropout: self.dropout,
+            out: self.out,
+            lse,
+            state: state.slot(),
+        };
+        attention_forward::attention_forward(pass, dims, &operands)
+    }
+
     /// The ranges of queries that are run one after the other, so that their probabilities fit the adapter. Scores that
     /// are wanted must fit as a whole.
     fn query_ranges(&self, gpu: &Gpu) -> Result<Vec<Queries>> {
@@ -189,14 +264,12 @@ impl Chained<'_> {
             .collect())
     }
 
-    pub(crate) fn encode(&self, pass: &mut Pass<'_>) -> Result<()> {
+    fn encode_chained(&self, pass: &mut Pass<'_>, lse: Slot<'_>) -> Result<()> {
         let (gpu, dims) = (pass.gpu(), &self.dims);
         let ranges = self.query_ranges(gpu)?;
         let rows = (dims.batch * dims.query_heads) as u64; // B·H
         let longest = ranges.iter().map(|queries| queries.count).max().unwrap_or(0);
         let probs = Workspace::new(gpu, "probs", rows * longest as u64 * dims.key_len as u64);
-        let own_lse = Workspace::new(gpu, "lse", rows * dims.query_len as u64);
-        let lse = self.lse.unwrap_or(own_lse.slot());
 
         let (visibility, mask_bits) = self.masks.pack(self.operation, pass, dims)?;
         let masks = (visibility, mask_bits.slot());

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::attention::{Chained, check_device, check_float, default_scale};
+use crate::attention::{Attention, AttentionPath, check_device, check_float, choose_path, default_scale};
 use crate::dropout::Dropout;
 use crate::gpu::{Gpu, Pass, Slot, Tensor, Workspace};
 use crate::kernels::cast::cast;
@@ -72,6 +72,9 @@ pub struct CallOptions<'a> {
     pub seed: Option<u64>,
     /// Position of the first query among the keys.
     pub query_offset: u32,
+    /// The path to take. `None` is [`Fused`](AttentionPath::Fused) unless scores are wanted, queries are few, or the heads
+    /// are too wide for the device; [`CallOutput::path`] says which.
+    pub path: Option<AttentionPath>,
     /// Position of the first batch element, when a batch is split over calls: the parts then drop what the whole would.
     pub batch_offset: u32,
 }
@@ -85,6 +88,8 @@ pub struct CallOutput {
     pub attention_scores: Option<Tensor>,
     /// The seed of the dropout pattern, if anything was dropped.
     pub dropout_seed: Option<u64>,
+    /// The path that attention took.
+    pub path: AttentionPath,
 }
 
 impl GroupedQueryAttention {
@@ -166,7 +171,7 @@ impl GroupedQueryAttention {
     }
 
     /// Records what [`call`](Self::call) does into the caller's encoder: nothing is submitted, nothing waited for. Results
-    /// go to `output`, whose `dropout_seed` is set.
+    /// go to `output`, whose `dropout_seed` and `path` are set.
     ///
     /// Arguments are checked before anything is recorded. What wgpu itself finds wrong, such as memory that runs out,
     /// goes to the error scope or handler of the caller.
@@ -202,6 +207,7 @@ impl GroupedQueryAttention {
         }
         self.record(encoder, &plan, output)?;
         output.dropout_seed = plan.dropout.map(|dropout| dropout.seed);
+        output.path = plan.path;
         Ok(())
     }
 
@@ -239,7 +245,8 @@ impl GroupedQueryAttention {
             batch_offset: options.batch_offset,
         });
         let scores = options.return_attention_scores;
-        Ok(Plan { query, key, value, dims, masks, dropout, scores })
+        let path = choose_path(CALL, &self.gpu, &dims, options.path, scores)?;
+        Ok(Plan { query, key, value, dims, masks, dropout, scores, path })
     }
 
     fn outputs(&self, plan: &Plan<'_>) -> Result<CallOutput> {
@@ -248,6 +255,7 @@ impl GroupedQueryAttention {
             attention_output: new(plan.query.shape().to_vec())?,
             attention_scores: plan.scores.then(|| new(plan.dims.scores_shape())).transpose()?,
             dropout_seed: plan.dropout.map(|dropout| dropout.seed),
+            path: plan.path,
         })
     }
 
@@ -274,9 +282,10 @@ impl GroupedQueryAttention {
         self.key.apply(pass, (key_input.slot(), dtype), None, k.slot(), [b * s, ck, hkv * d])?;
         self.value.apply(pass, (value_input.slot(), dtype), None, v.slot(), [b * s, cv, hkv * d])?;
 
-        let chained = Chained {
+        let attention = Attention {
             operation: CALL,
             dims: plan.dims,
+            path: plan.path,
             q: (q.slot(), DType::F32),
             k: (k.slot(), DType::F32),
             v: (v.slot(), DType::F32),
@@ -287,7 +296,7 @@ impl GroupedQueryAttention {
             lse: None,
             out: out.slot(),
         };
-        chained.encode(pass)?;
+        attention.encode(pass)?;
 
         // gated = sigmoid(query · w + bias) ∘ out; q has been read and takes it.
         let attended = match &self.gate {
@@ -354,6 +363,7 @@ struct Plan<'a> {
     masks: Masks<'a>,
     dropout: Option<Dropout>,
     scores: bool,
+    path: AttentionPath,
 }
 
 /// An input of the layer, cast if it had to be.

@@ -47,7 +47,7 @@ mod training_terms;
 mod weights;
 
 pub use array::Array;
-pub use attention::{AttentionOptions, AttentionOutput, scaled_dot_product_attention};
+pub use attention::{AttentionOptions, AttentionOutput, AttentionPath, scaled_dot_product_attention};
 pub use config::Config;
 pub use dropout::{Dropout, philox4x32_10};
 pub use dtype::{DType, DTypePolicy};

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use common::compare::compare;
 use common::{gpu, read};
 use gqa::keras::{FileKind, ModelFile, NamedTensor, read_tensors};
-use gqa::{Array, CallOptions, Config, DType, GroupedQueryAttention, Tensor, Weights, reference};
+use gqa::{
+    Array, AttentionPath, CallOptions, Config, DType, GroupedQueryAttention, Tensor, Weights, reference,
+};
 use pollster::block_on;
 
 #[derive(serde::Deserialize)]
@@ -69,8 +71,8 @@ fn run(folder: &Path, row: &Row) -> Result<(), String> {
         compare(&format!("{who}: attention_output"), output, wanted.data(), tolerance)?;
         let wanted = expected("attention_scores");
         assert_eq!(wanted.is_some(), row.scores);
-        if let Some(wanted) = wanted {
-            compare(&format!("{who}: attention_scores"), scores.unwrap(), wanted.data(), tolerance)?;
+        if let (Some(wanted), Some(scores)) = (wanted, scores) {
+            compare(&format!("{who}: attention_scores"), scores, wanted.data(), tolerance)?;
         }
         Ok(())
     };
@@ -95,7 +97,7 @@ fn run(folder: &Path, row: &Row) -> Result<(), String> {
     let key = key.as_ref().map(tensor);
     let masks = masks.map(|mask| mask.map(|mask| block_on(Tensor::from_mask(gpu(), &mask)).unwrap()));
     let layer = block_on(GroupedQueryAttention::from_weights(gpu(), config, &weights)).unwrap();
-    for scores in [row.scores, true] {
+    for (path, scores) in [(Some(AttentionPath::Fused), false), (None, false), (None, true)] {
         let options = CallOptions {
             key: key.as_ref(),
             attention_mask: masks[0].as_ref(),
@@ -104,11 +106,14 @@ fn run(folder: &Path, row: &Row) -> Result<(), String> {
             key_mask: masks[3].as_ref(),
             use_causal_mask: row.causal,
             return_attention_scores: scores,
+            path,
             ..Default::default()
         };
         let called = block_on(layer.call(&tensor(&query), &tensor(&value), &options)).unwrap();
+        assert_eq!(called.attention_scores.is_some(), scores);
         let scores = called.attention_scores.as_ref().map(read);
-        compare_both("adapter", &read(&called.attention_output), scores.as_deref())?;
+        let who = format!("adapter, {:?}", called.path);
+        compare_both(&who, &read(&called.attention_output), scores.as_deref())?;
     }
     Ok(())
 }

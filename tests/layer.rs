@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{Case, Inputs, gpu, read};
-use gqa::{CallOptions, Config, DType, DTypePolicy, FeatureWidths, Tensor};
+use common::{Case, Inputs, PATHS, gpu, read};
+use gqa::{AttentionPath, CallOptions, Config, DType, DTypePolicy, FeatureWidths, Tensor};
 use pollster::block_on;
 use proptest::prelude::*;
 
@@ -113,15 +113,19 @@ fn fully_masked_rows_give_the_output_bias_and_never_nan() {
     data.query.data_mut()[6..12].fill(f32::NAN);
     data.query.data_mut()[18..24].fill(f32::INFINITY);
     let layer = case.layer(gpu());
-    let got = case.got(&layer, &data);
     let bias = case.weights().attention_output.bias.unwrap();
-    let output = read(&got.attention_output);
-    for row in [1, 3] {
-        let expected: Vec<f64> = bias.to_f64().into_data();
-        assert_eq!(output[row * 6..][..6], expected);
+    for path in PATHS {
+        case.path = path;
+        let got = case.got(&layer, &data);
+        let output = read(&got.attention_output);
+        for row in [1, 3] {
+            let expected: Vec<f64> = bias.to_f64().into_data();
+            assert_eq!(output[row * 6..][..6], expected, "{path:?}");
+        }
+        assert!(output.iter().all(|x| x.is_finite()), "{path:?}");
+        let scores = got.attention_scores.as_ref().map(read).unwrap_or_default();
+        assert!(scores.iter().all(|p| (0.0..=1.0001).contains(p)), "{path:?}");
     }
-    assert!(output.iter().all(|x| x.is_finite()));
-    assert!(read(got.attention_scores.as_ref().unwrap()).iter().all(|p| (0.0..=1.0001).contains(p)));
 }
 
 #[test]
@@ -137,8 +141,11 @@ fn nan_and_infinity_behind_a_mask_do_not_leak() {
             }
         }
         let layer = case.layer(gpu());
-        let (clean, dirty) = (case.got(&layer, &clean), case.got(&layer, &dirty));
-        assert_eq!(read(&clean.attention_output), read(&dirty.attention_output), "{poison}");
+        for path in PATHS {
+            case.path = path;
+            let (clean, dirty) = (case.got(&layer, &clean), case.got(&layer, &dirty));
+            assert_eq!(read(&clean.attention_output), read(&dirty.attention_output), "{poison} {path:?}");
+        }
     }
 }
 
@@ -195,6 +202,8 @@ fn large_logits_saturate_and_cost_no_more_than_plain_f32_does() {
     let layer =
         block_on(gqa::GroupedQueryAttention::from_weights(gpu(), case.config.clone(), &weights)).unwrap();
     let got = case.got(&layer, &data);
+    case.path = AttentionPath::Fused;
+    let fused = read(&case.got(&layer, &data).attention_output);
     let options = gqa::reference::CallOptions { use_causal_mask: true, ..Default::default() };
     let exact = weights.map(gqa::Array::to_f64);
     let (query, value) = (data.query.to_f64(), data.value.to_f64());
@@ -204,7 +213,8 @@ fn large_logits_saturate_and_cost_no_more_than_plain_f32_does() {
     let plain = plain_causal(&case, &weights, &data);
     let scores = read(got.attention_scores.as_ref().unwrap());
     for (what, plain, got, expected) in [
-        ("output", &plain[0], read(&got.attention_output), expected.attention_output.data()),
+        ("fused", &plain[0], fused, expected.attention_output.data()),
+        ("chained", &plain[0], read(&got.attention_output), expected.attention_output.data()),
         ("scores", &plain[1], scores, expected.attention_scores.data()),
     ] {
         // One part in a hundred is far above what rounding does here, and far below what a mistake does.
@@ -219,16 +229,19 @@ fn a_batch_split_over_calls_drops_the_same_elements() {
     whole.dropout_seed = Some(99);
     let data = whole.data();
     let layer = whole.layer(gpu());
-    let all = read(&whole.got(&layer, &data).attention_output);
-    for (first, count) in [(0usize, 1usize), (1, 3), (2, 2)] {
-        let mut part = whole.clone();
-        part.sizes[0] = count;
-        part.batch_offset = first as u32;
-        let mut slice = part.data();
-        slice.query.data_mut().copy_from_slice(&data.query.data()[first * 48..][..count * 48]);
-        slice.value.data_mut().copy_from_slice(&data.value.data()[first * 72..][..count * 72]);
-        let got = read(&part.got(&layer, &slice).attention_output);
-        assert_eq!(got, all[first * 48..][..count * 48], "batch elements {first}..{}", first + count);
+    for path in PATHS {
+        whole.path = path;
+        let all = read(&whole.got(&layer, &data).attention_output);
+        for (first, count) in [(0usize, 1usize), (1, 3), (2, 2)] {
+            let mut part = whole.clone();
+            part.sizes[0] = count;
+            part.batch_offset = first as u32;
+            let mut slice = part.data();
+            slice.query.data_mut().copy_from_slice(&data.query.data()[first * 48..][..count * 48]);
+            slice.value.data_mut().copy_from_slice(&data.value.data()[first * 72..][..count * 72]);
+            let got = read(&part.got(&layer, &slice).attention_output);
+            assert_eq!(got, all[first * 48..][..count * 48], "batch elements {first}..{}", first + count);
+        }
     }
 }
 
@@ -240,16 +253,19 @@ fn queries_split_over_calls_see_and_drop_the_same() {
     whole.causal = true;
     let data = whole.data();
     let layer = whole.layer(gpu());
-    let all = read(&whole.got(&layer, &data).attention_output);
-    for (first, count) in [(0usize, 4usize), (4, 5), (8, 1)] {
-        let mut part = whole.clone();
-        part.sizes[1] = count;
-        part.query_offset = first as u32;
-        let mut slice = part.data();
-        slice.query.data_mut().copy_from_slice(&data.query.data()[first * 8..][..count * 8]);
-        slice.value = data.value.clone();
-        let got = read(&part.got(&layer, &slice).attention_output);
-        assert_eq!(got, all[first * 8..][..count * 8], "queries {first}..{}", first + count);
+    for path in PATHS {
+        whole.path = path;
+        let all = read(&whole.got(&layer, &data).attention_output);
+        for (first, count) in [(0usize, 4usize), (4, 5), (8, 1)] {
+            let mut part = whole.clone();
+            part.sizes[1] = count;
+            part.query_offset = first as u32;
+            let mut slice = part.data();
+            slice.query.data_mut().copy_from_slice(&data.query.data()[first * 8..][..count * 8]);
+            slice.value = data.value.clone();
+            let got = read(&part.got(&layer, &slice).attention_output);
+            assert_eq!(got, all[first * 8..][..count * 8], "queries {first}..{}", first + count);
+        }
     }
 }
 
@@ -263,9 +279,33 @@ fn long_sequences_are_run_in_parts_that_fit() {
     let data = case.data();
     let layer = case.layer(gpu());
     let inputs = Inputs::new(gpu(), &case, &data);
-    let got = block_on(layer.call(&inputs.query, &inputs.value, &inputs.options(&case, false))).unwrap();
     let expected = case.expected(&data).attention_output;
-    common::compare::compare("output", &read(&got.attention_output), expected.data(), 1e-5).unwrap();
+    for path in PATHS {
+        let options = CallOptions { path: Some(path), ..inputs.options(&case, false) };
+        let got = block_on(layer.call(&inputs.query, &inputs.value, &options)).unwrap();
+        let got = read(&got.attention_output);
+        common::compare::compare(&format!("{path:?}"), &got, expected.data(), 1e-5).unwrap();
+    }
+}
+
+#[test]
+fn the_path_is_chosen_by_what_is_asked_and_told() {
+    let mut case = Case::new(config(4, 4, 2), 8, [1, 8, 9]);
+    let layer = case.layer(gpu());
+    let mut path = |queries: usize, options: &CallOptions<'_>| {
+        case.sizes[1] = queries;
+        let inputs = Inputs::new(gpu(), &case, &case.data());
+        block_on(layer.call(&inputs.query, &inputs.value, options)).map(|output| output.path)
+    };
+    let plain = CallOptions::default();
+    assert_eq!(path(8, &plain), Ok(AttentionPath::Fused));
+    assert_eq!(path(7, &plain), Ok(AttentionPath::Chained));
+    let scores = CallOptions { return_attention_scores: true, ..plain };
+    assert_eq!(path(8, &scores), Ok(AttentionPath::Chained));
+    let fused = CallOptions { path: Some(AttentionPath::Fused), ..plain };
+    assert_eq!(path(1, &fused), Ok(AttentionPath::Fused));
+    let refused = path(8, &CallOptions { return_attention_scores: true, ..fused }).unwrap_err().to_string();
+    assert!(refused.contains("`path`") && refused.contains("return_attention_scores"), "{refused}");
 }
 
 #[test]
@@ -308,8 +348,9 @@ fn the_same_call_gives_the_same_bits_whatever_ran_before() {
     case.dropout_seed = Some(1);
     let data = case.data();
     let layer = case.layer(gpu());
-    let first = read(&case.got(&layer, &data).attention_output);
-    for round in 0..3 {
+    for (round, path) in [PATHS, PATHS].concat().into_iter().enumerate() {
+        case.path = path;
+        let first = read(&case.got(&layer, &data).attention_output);
         // Leaves other values in the intermediate buffers that the next call takes.
         let mut other = Case::new(config(8, 6, 2), 15, [2, 18 + round, 35]);
         other.seed = 7;
@@ -407,7 +448,7 @@ fn attention_alone_is_the_references() {
         };
         let options =
             gqa::reference::AttentionOptions { scale: f64::from(0.7f32), visibility, dropout: Some(dropout) };
-        let expected = gqa::reference::attention(&q_ref, &k_ref, &v_ref, &options).unwrap();
+        let expected = gqa::reference::attention_forward(&q_ref, &k_ref, &v_ref, &options).unwrap();
         let check = |what: &str, got: &Tensor, expected: &[f64]| {
             let tolerance = got.dtype().tolerance();
             common::compare::compare(what, &read(got), expected, tolerance).unwrap();
@@ -451,6 +492,7 @@ fn any_case() -> impl Strategy<Value = Case> {
                 dropout_seed: drop.then_some(u64::from(seed)),
                 query_offset,
                 batch_offset: seed % 7,
+                path: AttentionPath::Fused,
                 seed: seed % 1000,
             }
         },

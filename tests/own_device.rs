@@ -78,6 +78,7 @@ fn tensors_lie_in_the_callers_buffers_at_an_offset() {
             .unwrap(),
         attention_scores: None,
         dropout_seed: None,
+        path: gqa::AttentionPath::Chained,
     };
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
     layer.encode(&mut encoder, &query, &value, &Default::default(), &mut output).unwrap();

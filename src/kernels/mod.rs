@@ -1,5 +1,6 @@
 //! The kernels: for each `shaders/X.wgsl` its declaration, its sizes and its dispatch, in `X.rs`.
 
+pub(crate) mod attention_forward;
 pub(crate) mod cast;
 pub(crate) mod dropout;
 pub(crate) mod linear;
@@ -23,6 +24,7 @@ fn all() -> Vec<(&'static Kernel, Vec<Variant>)> {
         (&cast::KERNEL, cast::variants()),
         (&linear::KERNEL, linear::variants()),
         (&pack_mask::KERNEL, pack_mask::variants()),
+        (&attention_forward::KERNEL, attention_forward::variants()),
         (&scores::KERNEL, scores::variants()),
         (&softmax::KERNEL, vec![Vec::new()]),
         (&dropout::KERNEL, vec![Vec::new()]),

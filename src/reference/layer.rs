@@ -1,4 +1,4 @@
-use super::{Visibility, cast, dropout, gated_linear, linear, scores, softmax, weighted_values};
+use super::{AttentionOptions, Visibility, attention_forward, cast, gated_linear, linear};
 use crate::mask::{attention_mask_shape, check_sequence_mask};
 use crate::shapes::Dims;
 use crate::{Array, Config, Dropout, Error, FeatureWidths, Projection, Result, Weights};
@@ -37,44 +37,6 @@ pub struct CallOutput {
     pub attention_scores: Array<f64>,
     /// ln Σ exp(score), `[B,H,T]` flattened.
     pub lse: Vec<f64>,
-}
-
-/// The options of [`attention`].
-#[derive(Debug, Clone, Copy)]
-pub struct AttentionOptions<'a> {
-    /// What products are multiplied by.
-    pub scale: f64,
-    /// Which keys a query sees.
-    pub visibility: Visibility<'a>,
-    /// Which probabilities are dropped.
-    pub dropout: Option<Dropout>,
-}
-
-/// What [`attention`] returns.
-#[derive(Debug, Clone)]
-pub struct Attention {
-    /// `[B,T,H,D]`
-    pub output: Array<f64>,
-    /// Probabilities before dropout, `[B,H,T,S]`.
-    pub scores: Array<f64>,
-    /// ln Σ exp(score), `[B,H,T]` flattened.
-    pub lse: Vec<f64>,
-}
-
-/// Attention alone, for q `[B,T,H,D]`, k and v `[B,S,Hkv,D]`.
-pub fn attention(
-    q: &Array<f64>,
-    k: &Array<f64>,
-    v: &Array<f64>,
-    options: &AttentionOptions<'_>,
-) -> Result<Attention> {
-    Dims::of_heads("reference::attention", q.shape(), k.shape(), v.shape())?;
-    let (probs, lse) = softmax(&scores(q, k, &options.visibility, options.scale));
-    let output = match &options.dropout {
-        Some(dropout_options) => weighted_values(&dropout(&probs, dropout_options), v),
-        None => weighted_values(&probs, v),
-    };
-    Ok(Attention { output, scores: probs, lse })
 }
 
 /// The layer on query `[B,T,C]` and value `[B,S,Cv]`. Inputs and weights are rounded to the policy's types, everything
@@ -121,7 +83,7 @@ pub fn call(
             batch_offset: options.batch_offset,
         }),
     };
-    let attended = attention(
+    let attended = attention_forward(
         &Array::new([b, t, h, d], q)?,
         &Array::new([b, s, hkv, d], k)?,
         &Array::new([b, s, hkv, d], v)?,

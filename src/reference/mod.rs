@@ -3,6 +3,7 @@
 //! It is written from the meaning of the layer, not from the shaders, and takes the same options as the GPU's
 //! [`call`](crate::GroupedQueryAttention::call). Everything on a GPU is compared with it.
 
+mod attention_forward;
 mod cast;
 mod dropout;
 mod layer;
@@ -12,9 +13,10 @@ mod scores;
 mod softmax;
 mod weighted_values;
 
+pub use attention_forward::{Attention, AttentionOptions, attention_forward};
 pub use cast::cast;
 pub use dropout::dropout;
-pub use layer::{Attention, AttentionOptions, CallOptions, CallOutput, attention, call};
+pub use layer::{CallOptions, CallOutput, call};
 pub use linear::{gated_linear, linear};
 pub use pack_mask::pack_mask;
 pub use scores::{Visibility, scores};

@@ -7,10 +7,12 @@ use std::sync::OnceLock;
 
 use compare::compare;
 use gqa::{
-    Array, CallOptions, CallOutput, Config, DType, FeatureWidths, Gpu, GroupedQueryAttention, Tensor,
-    Weights, philox4x32_10, reference, weight_specs,
+    Array, AttentionPath, CallOptions, CallOutput, Config, DType, FeatureWidths, Gpu, GroupedQueryAttention,
+    Tensor, Weights, philox4x32_10, reference, weight_specs,
 };
 use pollster::block_on;
+
+pub const PATHS: [AttentionPath; 2] = [AttentionPath::Fused, AttentionPath::Chained];
 
 /// The adapter under test: the one that `GQA_ADAPTER` names, or the best.
 pub fn gpu() -> &'static Gpu {
@@ -61,6 +63,7 @@ pub struct Case {
     pub dropout_seed: Option<u64>,
     pub query_offset: u32,
     pub batch_offset: u32,
+    pub path: AttentionPath,
     pub seed: u32,
 }
 
@@ -78,6 +81,7 @@ impl Case {
             dropout_seed: None,
             query_offset: 0,
             batch_offset: 0,
+            path: AttentionPath::Chained,
             seed: 1,
         }
     }
@@ -124,26 +128,29 @@ impl Case {
         reference::call(&self.config, &weights, &data.query.to_f64(), &data.value.to_f64(), &options).unwrap()
     }
 
-    /// Runs the layer on the GPU, output and scores.
+    /// Runs the layer on the GPU, by the case's path: output, and scores where the path gives them.
     pub fn got(&self, layer: &GroupedQueryAttention, data: &Data) -> CallOutput {
         let inputs = Inputs::new(layer.gpu(), self, data);
-        block_on(layer.call(&inputs.query, &inputs.value, &inputs.options(self, true))).unwrap()
+        let scores = self.path == AttentionPath::Chained;
+        let got = block_on(layer.call(&inputs.query, &inputs.value, &inputs.options(self, scores))).unwrap();
+        assert_eq!(got.path, self.path);
+        got
     }
 
-    /// Runs both and compares output and scores at the dtype's tolerance.
+    /// Runs the reference and both paths, and compares output and scores at the dtype's tolerance.
     pub fn check(&self) -> Result<(), String> {
         let data = self.data();
         let expected = self.expected(&data);
-        let got = self.got(&self.layer(gpu()), &data);
+        let layer = self.layer(gpu());
         let tolerance = self.config.dtype.compute_dtype().tolerance();
-        let scores = got.attention_scores.as_ref().unwrap();
-        compare("attention_scores", &read(scores), expected.attention_scores.data(), tolerance)?;
-        compare(
-            "attention_output",
-            &read(&got.attention_output),
-            expected.attention_output.data(),
-            tolerance,
-        )?;
+        for path in PATHS {
+            let got = Self { path, ..self.clone() }.got(&layer, &data);
+            let output = read(&got.attention_output);
+            compare(&format!("{path:?}"), &output, expected.attention_output.data(), tolerance)?;
+            if let Some(scores) = &got.attention_scores {
+                compare("attention_scores", &read(scores), expected.attention_scores.data(), tolerance)?;
+            }
+        }
         Ok(())
     }
 }
@@ -200,6 +207,7 @@ impl Inputs {
             seed: case.dropout_seed,
             query_offset: case.query_offset,
             batch_offset: case.batch_offset,
+            path: Some(case.path),
         }
     }
 }

@@ -24,6 +24,9 @@ pub(crate) struct Adapters {
     pub(crate) others: Vec<(&'static str, Result<Adapter, String>)>,
 }
 
+/// What cargo, and tests that start programs, put before the path of a program.
+const RUNNER: &str = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER";
+
 type Prepare = fn(ask: bool) -> Result<Adapter, String>;
 
 /// The software adapters of Linux, the most capable first.
@@ -97,6 +100,23 @@ impl Adapter {
         self.name.to_owned() + &self.env.iter().map(set).collect::<String>()
     }
 
+    /// A command that runs a program of this machine on the adapter, with the libraries that its driver needs.
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        let runner = self.env.iter().find(|(name, _)| *name == RUNNER);
+        let runner = runner.map(|(_, value)| value.to_string_lossy()).unwrap_or_default();
+        let mut words = runner.split_whitespace();
+        let mut command = match words.next() {
+            None => Command::new(program),
+            Some(first) => {
+                let mut command = Command::new(first);
+                command.args(words).arg(program);
+                command
+            }
+        };
+        self.choose_for(&mut command);
+        command
+    }
+
     /// Makes the command, and what it starts, use this adapter.
     pub(crate) fn choose_for(&self, command: &mut Command) {
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
@@ -161,8 +181,7 @@ fn library(name: &str) -> bool {
 fn lavapipe26(_ask: bool) -> Result<Adapter, String> {
     let unpacked = Lavapipe26::get()?;
     let mut adapter = Adapter::vulkan("lavapipe 26", &unpacked.driver_file());
-    // Cargo and tests that start programs read this variable.
-    adapter.env.push(("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", unpacked.runner().into()));
+    adapter.env.push((RUNNER, unpacked.runner().into()));
     Ok(adapter)
 }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: a saved Keras layer, run on the best adapter and checked against the reference.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use crate::steps::{self, AfterFailure, Step};
 use crate::{adapters, cargo, root, target_dir};
@@ -31,10 +31,9 @@ pub(crate) fn run() -> ExitCode {
     let build = cargo(["build", "--release", "--package", "gqa-cli"]);
     let mut steps = vec![Step::new("build the command", build)];
     for (title, args) in demo() {
-        let mut gqa =
-            Command::new(target_dir().join("release").join(format!("gqa{}", std::env::consts::EXE_SUFFIX)));
+        let program = target_dir().join("release").join(format!("gqa{}", std::env::consts::EXE_SUFFIX));
+        let mut gqa = adapter.command(&program);
         gqa.current_dir(root()).args(args);
-        adapter.choose_for(&mut gqa);
         steps.push(Step::new(title, gqa));
     }
     steps::run(steps, AfterFailure::Stop)

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::adapters::{self, Adapter};
 use crate::steps::{self, AfterFailure, Step};
-use crate::{cargo, lint, root};
+use crate::{cargo, lint, root, target_dir};
 
 /// The test targets that run kernels, beside the library's own tests, and so are worth running on every adapter.
 const DEVICE_TESTS: [&str; 3] = ["layer", "fixtures", "own_device"];
@@ -31,7 +31,7 @@ pub(crate) fn run() -> ExitCode {
         });
     }
     for example in examples() {
-        steps.push(on(&adapters.main, &format!("example {example}"), ["run", "--example", &example]));
+        steps.push(run_example(&adapters.main, &example));
     }
     steps::run(steps, AfterFailure::Continue)
 }
@@ -46,6 +46,14 @@ fn on<'a>(adapter: &Adapter, what: &str, args: impl IntoIterator<Item = &'a str>
 fn device_tests(adapter: &Adapter) -> Step {
     let targets = DEVICE_TESTS.into_iter().flat_map(|name| ["--test", name]);
     on(adapter, "device tests", ["test", "--workspace", "--no-fail-fast", "--lib"].into_iter().chain(targets))
+}
+
+/// An example, as the tests built it: cargo would build it and all it needs again, without the features of the workspace.
+fn run_example(adapter: &Adapter, name: &str) -> Step {
+    let program = target_dir().join("debug/examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    let mut command = adapter.command(&program);
+    command.current_dir(root());
+    Step::new(format!("example {name} on {}", adapter.name), command)
 }
 
 fn examples() -> Vec<String> {

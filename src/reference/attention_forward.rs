@@ -1,0 +1,41 @@
+use super::{Visibility, dropout, scores, softmax, weighted_values};
+use crate::shapes::Dims;
+use crate::{Array, Dropout, Result};
+
+/// The options of [`attention_forward`].
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionOptions<'a> {
+    /// What products are multiplied by.
+    pub scale: f64,
+    /// Which keys a query sees.
+    pub visibility: Visibility<'a>,
+    /// Which probabilities are dropped.
+    pub dropout: Option<Dropout>,
+}
+
+/// What [`attention_forward`] returns.
+#[derive(Debug, Clone)]
+pub struct Attention {
+    /// `[B,T,H,D]`
+    pub output: Array<f64>,
+    /// Probabilities before dropout, `[B,H,T,S]`.
+    pub scores: Array<f64>,
+    /// ln Σ exp(score), `[B,H,T]` flattened.
+    pub lse: Vec<f64>,
+}
+
+/// Attention alone, for q `[B,T,H,D]`, k and v `[B,S,Hkv,D]`: unfused, however it is done elsewhere.
+pub fn attention_forward(
+    q: &Array<f64>,
+    k: &Array<f64>,
+    v: &Array<f64>,
+    options: &AttentionOptions<'_>,
+) -> Result<Attention> {
+    Dims::of_heads("reference::attention_forward", q.shape(), k.shape(), v.shape())?;
+    let (probs, lse) = softmax(&scores(q, k, &options.visibility, options.scale));
+    let output = match &options.dropout {
+        Some(dropped) => weighted_values(&dropout(&probs, dropped), v),
+        None => weighted_values(&probs, v),
+    };
+    Ok(Attention { output, scores: probs, lse })
+}
