@@ -18,17 +18,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         queue.write_buffer(&buffer, 0, &activations);
 
         // The layer borrows all of it. Nothing is copied.
-        let gpu = Gpu::from_wgpu(&adapter, device.clone(), queue.clone());
+        let gpu = Gpu::from_wgpu(&adapter, device.clone(), queue.clone())?;
         let layer =
             GroupedQueryAttention::new(&gpu, Config::new(12, 4, 1), FeatureWidths::all(48), 1).await?;
         let x = Tensor::from_buffer(&gpu, buffer, 0, [1, 64, 48], DType::F32)?; // [B,T,C]
         let options = Default::default();
-        let mut output = layer.allocate_output(&x, &x, &options).await?; // once, for every frame
+        let output = layer.allocate_output(&x, &x, &options).await?; // once, for every frame
 
         // Each frame: recorded between the program's own commands, submitted by the program.
         for frame in 0..3 {
             let mut encoder = device.create_command_encoder(&Default::default());
-            layer.encode(&mut encoder, &x, &x, &options, &mut output)?;
+            layer.encode(&mut encoder, &x, &x, &options, &output)?;
             queue.submit([encoder.finish()]);
             println!("frame {frame}: {} kernels dispatched so far", gpu.usage().dispatches);
         }

@@ -21,21 +21,22 @@ struct Params {
     key_heads: u32,
     scale: f32,
     tiles_row: u32,
-    tiles: u32,
+    // The tiles of this dispatch.
+    tile_begin: u32,
+    tile_end: u32,
     // The keys of this dispatch, whole blocks but for the end.
     key_begin: u32,
     key_end: u32,
-    dropout_query_offset: u32,
+    dropout_q_offset: u32,
     dropout_batch_offset: u32,
     dropout_threshold: u32,
     seed_low: u32,
     seed_high: u32,
     keep_scale: f32,
-    padding: u32,
 }
 
 const NEGATIVE_INFINITY: u32 = 0xff800000u;
-// Finite, and so far from the end of f32 that differences of scores stay finite too.
+// Below every score that this kernel tells from it, and so far from the end of f32 that differences stay finite.
 const LOWEST: f32 = -1.0e38;
 const LOG2_E: f32 = 1.4426950408889634;
 const LN_2: f32 = 0.6931471805599453;
@@ -93,9 +94,14 @@ fn finite(x: vec4<f32>) -> bool {
     return all((bitcast<vec4<u32>>(x) & vec4<u32>(0x7f800000u)) != vec4<u32>(0x7f800000u));
 }
 
-/// p · x, and exactly 0 where p is, whatever x.
+/// p · x, and exactly 0 where p is, whatever x. By the bits of p, so that no fast arithmetic takes the test for redundant.
 fn weigh(p: f32, x: vec4<f32>) -> vec4<f32> {
-    return select(p * x, vec4<f32>(), vec4<bool>(p == 0.0));
+    return select(p * x, vec4<f32>(), vec4<bool>((bitcast<u32>(p) << 1u) == 0u));
+}
+
+/// Whether key s exists in this dispatch and query t sees it.
+fn sees(b: u32, h: u32, t: u32, s: u32) -> bool {
+    return s < params.key_end && visible(b, h, t, min(s, params.key_len - 1u));
 }
 
 fn largest(x: vec4<f32>) -> f32 {
@@ -108,8 +114,8 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let tile = flat_workgroup(workgroup, workgroups);
-    if (tile >= params.tiles) {
+    let tile = params.tile_begin + flat_workgroup(workgroup, workgroups);
+    if (tile >= params.tile_end) {
         return;
     }
     let group = params.query_heads / params.key_heads;
@@ -157,9 +163,10 @@ fn main(
         row_max = state[state_index].x;
         row_sum = state[state_index].y;
         for (var i = 0u; i < QUADS; i++) {
-            for (var j = 0u; j < min(4u, HEAD_DIM - 4u * i); j++) {
-                sum[i][j] = out[q_start + 4u * i + j];
-            }
+            let d = vec4<u32>(0u, 1u, 2u, 3u) + 4u * i;
+            let at = q_start + min(d, vec4<u32>(HEAD_DIM - 1u));
+            let carried = vec4<f32>(out[at.x], out[at.y], out[at.z], out[at.w]);
+            sum[i] = select(vec4<f32>(), carried, d < vec4<u32>(HEAD_DIM));
         }
     }
 
@@ -211,10 +218,9 @@ fn main(
             var see_low = vec4<bool>(true);
             var see_high = vec4<bool>(true);
             if (!clear) {
-                for (var i = 0u; i < 4u; i++) {
-                    see_low[i] = s + i < params.key_end && visible(b, h, t, min(s + i, params.key_len - 1u));
-                    see_high[i] = s + 4u + i < params.key_end && visible(b, h, t, min(s + 4u + i, params.key_len - 1u));
-                }
+                see_low = vec4<bool>(sees(b, h, t, s), sees(b, h, t, s + 1u), sees(b, h, t, s + 2u), sees(b, h, t, s + 3u));
+                see_high = vec4<bool>(
+                    sees(b, h, t, s + 4u), sees(b, h, t, s + 5u), sees(b, h, t, s + 6u), sees(b, h, t, s + 7u));
             }
             // What is −inf by overflow is not seen either: its weight is 0.
             see_low = see_low & (bitcast<vec4<u32>>(low) != vec4<u32>(NEGATIVE_INFINITY));
@@ -229,7 +235,7 @@ fn main(
             row_sum = row_sum * shrink + dot(p_low, vec4<f32>(1.0)) + dot(p_high, vec4<f32>(1.0));
             if (DROPOUT) {
                 let key = vec2<u32>(params.seed_low, params.seed_high);
-                let query_at = t + params.dropout_query_offset;
+                let query_at = t + params.dropout_q_offset;
                 let batch_at = b + params.dropout_batch_offset;
                 let random_low = philox(vec4<u32>(s / 4u, query_at, h, batch_at), key);
                 let random_high = philox(vec4<u32>(s / 4u + 1u, query_at, h, batch_at), key);
@@ -273,8 +279,17 @@ fn main(
         state[state_index] = vec2<f32>(row_max, row_sum);
     }
     for (var i = 0u; i < QUADS; i++) {
-        for (var j = 0u; j < min(4u, HEAD_DIM - 4u * i); j++) {
-            out[q_start + 4u * i + j] = sum[i][j] * factor;
+        let result = sum[i] * factor;
+        let at = q_start + 4u * i;
+        out[at] = result.x;
+        if (4u * i + 1u < HEAD_DIM) {
+            out[at + 1u] = result.y;
+        }
+        if (4u * i + 2u < HEAD_DIM) {
+            out[at + 2u] = result.z;
+        }
+        if (4u * i + 3u < HEAD_DIM) {
+            out[at + 3u] = result.w;
         }
     }
 }

@@ -12,8 +12,9 @@ struct Params {
     k_begin: u32,
     k_end: u32,
     tiles_n: u32,
-    tiles: u32,
-    padding: u32,
+    // The tiles of this dispatch.
+    tile_begin: u32,
+    tile_end: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -68,8 +69,8 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let tile = flat_workgroup(workgroup, workgroups);
-    if (tile >= params.tiles) {
+    let tile = params.tile_begin + flat_workgroup(workgroup, workgroups);
+    if (tile >= params.tile_end) {
         return;
     }
     let row = (tile / params.tiles_n) * 8u;

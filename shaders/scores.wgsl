@@ -17,8 +17,9 @@ struct Params {
     scale: f32,
     tiles_row: u32,
     tiles_key: u32,
-    tiles: u32,
-    padding: u32,
+    // The tiles of this dispatch.
+    tile_begin: u32,
+    tile_end: u32,
 }
 
 const NEGATIVE_INFINITY: u32 = 0xff800000u;
@@ -82,8 +83,8 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let tile = flat_workgroup(workgroup, workgroups);
-    if (tile >= params.tiles) {
+    let tile = params.tile_begin + flat_workgroup(workgroup, workgroups);
+    if (tile >= params.tile_end) {
         return;
     }
     let s = (tile % params.tiles_key) * 8u * WORKGROUP_SIZE + lane;

@@ -13,7 +13,7 @@ struct Params {
 }
 
 const NEGATIVE_INFINITY: u32 = 0xff800000u;
-const LOWEST: f32 = -3.0e38;
+const LOWEST: f32 = -3.4028234e38;
 const LOG2_E: f32 = 1.4426950408889634;
 const LN_2: f32 = 0.6931471805599453;
 

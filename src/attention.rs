@@ -26,9 +26,9 @@ pub enum AttentionPath {
 pub struct AttentionOptions<'a> {
     /// What products are multiplied by. `None` is 1 / √D.
     pub scale: Option<f32>,
-    /// Query t sees keys s ≤ t + `query_offset` only.
+    /// Query t sees keys s ≤ t + `q_offset` only.
     pub use_causal_mask: bool,
-    /// Query t sees keys with |t + `query_offset` − s| < `sliding_window` only.
+    /// Query t sees keys with |t + `q_offset` − s| < `sliding_window` only.
     pub sliding_window: Option<usize>,
     /// Bool `[T,S]`, `[B,T,S]` or `[B,H,T,S]`; any axis may be 1. False hides a key from a query.
     pub attention_mask: Option<&'a Tensor>,
@@ -37,7 +37,7 @@ pub struct AttentionOptions<'a> {
     /// Bool `[B,S]`. False hides a key from every query.
     pub key_mask: Option<&'a Tensor>,
     /// Position of the first query among the keys.
-    pub query_offset: u32,
+    pub q_offset: u32,
     /// Drops probabilities, as in training.
     pub dropout: Option<Dropout>,
     /// Whether to return the probabilities, which takes memory for them: O(T · S).
@@ -94,7 +94,7 @@ pub async fn scaled_dot_product_attention(
         value_mask: None,
         key_mask: options.key_mask,
         causal: options.use_causal_mask,
-        query_offset: options.query_offset,
+        q_offset: options.q_offset,
         sliding_window: options.sliding_window,
     };
     masks.check(OPERATION, gpu, &dims)?;
@@ -106,6 +106,7 @@ pub async fn scaled_dot_product_attention(
         return Err(Error::argument(OPERATION, "scale", "finite", scale.to_string()));
     }
     let path = choose_path(OPERATION, gpu, &dims, options.path, options.return_attention_scores)?;
+    check_sizes(OPERATION, gpu, &dims, path, options.return_attention_scores)?;
     gpu.checked(OPERATION, || {
         let dtype = q.dtype();
         let new = |shape: Vec<usize>, dtype| Tensor::allocate(gpu, OPERATION, shape, dtype, false);
@@ -151,14 +152,20 @@ pub(crate) fn choose_path(
     scores: bool,
 ) -> Result<AttentionPath> {
     let fits = attention_forward::fits(dims.head_dim, gpu.limits());
+    let too_long = dims.key_len > softmax::MAX_KEYS;
     let reason = match wanted {
         Some(AttentionPath::Fused) if scores => "without return_attention_scores",
         Some(AttentionPath::Fused) if !fits => "for heads that fit this device's workgroup memory",
-        Some(path) => return Ok(path),
-        None if scores || !fits || dims.query_len * dims.group_size() < FEW_ROWS => {
-            return Ok(AttentionPath::Chained);
+        Some(AttentionPath::Fused) => return Ok(AttentionPath::Fused),
+        None if fits && !scores && (too_long || dims.query_len * dims.group_size() >= FEW_ROWS) => {
+            return Ok(AttentionPath::Fused);
         }
-        None => return Ok(AttentionPath::Fused),
+        _ if too_long => {
+            let (expected, got) =
+                (format!("at most {} for the chained path", softmax::MAX_KEYS), dims.key_len);
+            return Err(Error::argument(operation, "key length", expected, got.to_string()));
+        }
+        _ => return Ok(AttentionPath::Chained),
     };
     Err(Error::argument(
         operation,
@@ -216,6 +223,29 @@ pub(crate) struct Attention<'a> {
 /// The most words of probabilities that one pass over the queries makes, where the adapter allows more.
 const PROBS_WORDS: u64 = 32 << 20;
 
+/// Fails where an intermediate of this path would be larger than the adapter allows.
+pub(crate) fn check_sizes(
+    operation: &'static str,
+    gpu: &Gpu,
+    dims: &Dims,
+    path: AttentionPath,
+    scores: bool,
+) -> Result<()> {
+    let product =
+        |factors: &[usize]| factors.iter().fold(1u64, |product, &n| product.saturating_mul(n as u64));
+    let &Dims { batch: b, query_len: t, key_len: s, query_heads: h, head_dim: d, .. } = dims;
+    check_words(gpu, operation, "out", product(&[b, t, h, d]))?;
+    match path {
+        AttentionPath::Fused => check_words(gpu, operation, "state", attention_forward::state_words(dims)),
+        AttentionPath::Chained if scores => {
+            check_words(gpu, operation, "attention_scores", product(&[b, h, t, s]))
+        }
+        AttentionPath::Chained => {
+            check_words(gpu, operation, "attention scores of one query", product(&[b, h, s]))
+        }
+    }
+}
+
 impl Attention<'_> {
     pub(crate) fn encode(&self, pass: &mut Pass<'_>) -> Result<()> {
         let (gpu, dims) = (pass.gpu(), &self.dims);
@@ -229,7 +259,7 @@ impl Attention<'_> {
 
     fn encode_fused(&self, pass: &mut Pass<'_>, lse: Slot<'_>) -> Result<()> {
         let (gpu, dims) = (pass.gpu(), &self.dims);
-        let state = Workspace::new(gpu, "state", 2 * (dims.batch * dims.query_heads * dims.query_len) as u64);
+        let state = Workspace::new(gpu, "state", attention_forward::state_words(dims));
         let (visibility, mask_bits) = self.masks.pack(self.operation, pass, dims)?;
         let operands = attention_forward::AttentionForward {
             q: self.q,
@@ -245,28 +275,20 @@ impl Attention<'_> {
         attention_forward::attention_forward(pass, dims, &operands)
     }
 
-    /// The ranges of queries that are run one after the other, so that their probabilities fit the adapter. Scores that
-    /// are wanted must fit as a whole.
-    fn query_ranges(&self, gpu: &Gpu) -> Result<Vec<Queries>> {
-        let words =
-            |dims: &Dims, queries| (dims.batch * dims.query_heads) as u64 * (queries * dims.key_len) as u64;
-        let most = gpu.max_tensor_bytes() / 4;
+    /// The ranges of queries that are run one after the other, so that their probabilities fit the adapter; all at once if
+    /// scores are wanted. [`check_sizes`] has seen to it that this can be.
+    fn query_ranges(&self, gpu: &Gpu) -> Vec<Queries> {
         if self.scores.is_some() {
-            check_words(gpu, self.operation, "attention_scores", words(&self.dims, self.dims.query_len))?;
-            return Ok(vec![Queries { begin: 0, count: self.dims.query_len }]);
+            return vec![Queries { begin: 0, count: self.dims.query_len }];
         }
-        check_words(gpu, self.operation, "attention scores of one query", words(&self.dims, 1))?;
-        Ok(self
-            .dims
-            .query_ranges(most.min(PROBS_WORDS).max(words(&self.dims, 1)))
-            .into_iter()
-            .flatten()
-            .collect())
+        let one_query = (self.dims.batch * self.dims.query_heads * self.dims.key_len) as u64;
+        let most = (gpu.max_tensor_bytes() / 4).min(PROBS_WORDS).max(one_query);
+        self.dims.query_ranges(most).into_iter().flatten().collect()
     }
 
     fn encode_chained(&self, pass: &mut Pass<'_>, lse: Slot<'_>) -> Result<()> {
         let (gpu, dims) = (pass.gpu(), &self.dims);
-        let ranges = self.query_ranges(gpu)?;
+        let ranges = self.query_ranges(gpu);
         let rows = (dims.batch * dims.query_heads) as u64; // B·H
         let longest = ranges.iter().map(|queries| queries.count).max().unwrap_or(0);
         let probs = Workspace::new(gpu, "probs", rows * longest as u64 * dims.key_len as u64);

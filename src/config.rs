@@ -115,6 +115,11 @@ impl Config {
         Ok(())
     }
 
+    /// The dropout seed of call number `call` (from 0) of a layer of this configuration, if it has a `seed`.
+    pub fn dropout_seed(&self, call: u64) -> Option<u64> {
+        self.seed.map(|seed| crate::dropout::call_seed(seed, call))
+    }
+
     /// The shape of the layer's output, which is that of the query: `[B, T, C]`.
     ///
     /// Shapes are checked as [`call`](crate::GroupedQueryAttention::call) checks them. Unlike Keras, widths of query and

@@ -5,7 +5,7 @@ use crate::{Error, Result};
 /// Which attention probabilities one training call drops.
 ///
 /// The element (b, h, t, s) is dropped when word `s % 4` of Philox4x32-10 with the counter
-/// `(s / 4, t + query_offset, h, b + batch_offset)` and the key `seed` is below `probability` · 2³². The pattern depends
+/// `(s / 4, t + q_offset, h, b + batch_offset)` and the key `seed` is below `probability` · 2³². The pattern depends
 /// on coordinates alone: not on the adapter, the path, or how a batch is split.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dropout {
@@ -14,7 +14,7 @@ pub struct Dropout {
     /// The key.
     pub seed: u64,
     /// Position of this call's first query in its sequence.
-    pub query_offset: u32,
+    pub q_offset: u32,
     /// Position of this call's first batch element in its batch.
     pub batch_offset: u32,
 }
@@ -40,10 +40,18 @@ impl Dropout {
 
     /// Whether the element (b, h, t, s) is kept.
     pub fn keeps(&self, b: u32, h: u32, t: u32, s: u32) -> bool {
-        let counter = [s / 4, t.wrapping_add(self.query_offset), h, b.wrapping_add(self.batch_offset)];
+        let counter = [s / 4, t.wrapping_add(self.q_offset), h, b.wrapping_add(self.batch_offset)];
         let random = philox4x32_10(counter, [self.seed as u32, (self.seed >> 32) as u32]);
         random[s as usize % 4] >= self.threshold()
     }
+}
+
+/// The seed of call number `call` of a layer whose own seed is `base`: Philox as a mixing function, so that neighbouring
+/// seeds and calls share nothing.
+pub(crate) fn call_seed(base: u64, call: u64) -> u64 {
+    let counter = [call as u32, (call >> 32) as u32, 0, 0];
+    let [low, high, ..] = philox4x32_10(counter, [base as u32, (base >> 32) as u32]);
+    u64::from(low) | u64::from(high) << 32
 }
 
 /// Philox4x32-10 (Salmon et al., *Parallel random numbers: as easy as 1, 2, 3*, SC 2011).
@@ -84,8 +92,7 @@ mod tests {
     #[test]
     fn the_drop_rate_is_within_four_sigma() {
         for probability in [0.0, 0.1, 0.5, 0.9, 0.999_9] {
-            let dropout =
-                Dropout { probability, seed: 0x0123_4567_89ab_cdef, query_offset: 0, batch_offset: 0 };
+            let dropout = Dropout { probability, seed: 0x0123_4567_89ab_cdef, q_offset: 0, batch_offset: 0 };
             let (mut count, mut dropped) = (0.0, 0.0);
             for b in 0..2 {
                 for h in 0..5 {
@@ -108,7 +115,7 @@ mod tests {
     #[test]
     fn a_probability_next_to_one_still_keeps_by_the_rule() {
         let dropout =
-            Dropout { probability: 1.0 - f64::EPSILON / 2.0, seed: 1, query_offset: 0, batch_offset: 0 };
+            Dropout { probability: 1.0 - f64::EPSILON / 2.0, seed: 1, q_offset: 0, batch_offset: 0 };
         assert_eq!(dropout.threshold(), u32::MAX);
         assert!(dropout.keep_scale().is_finite());
     }

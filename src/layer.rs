@@ -3,8 +3,10 @@
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::attention::{Attention, AttentionPath, check_device, check_float, choose_path, default_scale};
-use crate::dropout::Dropout;
+use crate::attention::{
+    Attention, AttentionPath, check_device, check_float, check_sizes, choose_path, default_scale,
+};
+use crate::dropout::{Dropout, call_seed};
 use crate::gpu::{Gpu, Pass, Slot, Tensor, Workspace};
 use crate::kernels::cast::cast;
 use crate::kernels::check_words;
@@ -13,7 +15,7 @@ use crate::mask::Masks;
 use crate::shapes::Dims;
 use crate::{Config, DType, Error, FeatureWidths, Projection, Result, Weights};
 
-const CALL: &str = "GroupedQueryAttention::call";
+const OPERATION: &str = "GroupedQueryAttention";
 
 /// Grouped-query attention as a layer, with the meaning of Keras' `GroupQueryAttention`, on one GPU.
 ///
@@ -61,17 +63,17 @@ pub struct CallOptions<'a> {
     pub value_mask: Option<&'a Tensor>,
     /// Bool `[B,S]`. False hides a key from every query, like `value_mask`.
     pub key_mask: Option<&'a Tensor>,
-    /// Query t sees keys s ≤ t + `query_offset` only.
+    /// Query t sees keys s ≤ t + `q_offset` only.
     pub use_causal_mask: bool,
     /// Whether to return the probabilities, which takes memory for them: O(T · S).
     pub return_attention_scores: bool,
     /// Whether to drop probabilities, with the layer's `dropout`.
     pub training: bool,
     /// The seed of this call's dropout pattern. `None` takes a new one for each call, derived from the layer's `seed` if it
-    /// has one; [`CallOutput::dropout_seed`] says which.
+    /// has one ([`Config::dropout_seed`]); [`CallOutput::dropout_seed`] says which.
     pub seed: Option<u64>,
     /// Position of the first query among the keys.
-    pub query_offset: u32,
+    pub q_offset: u32,
     /// The path to take. `None` is [`Fused`](AttentionPath::Fused) unless scores are wanted, queries are few, or the heads
     /// are too wide for the device; [`CallOutput::path`] says which.
     pub path: Option<AttentionPath>,
@@ -79,7 +81,16 @@ pub struct CallOptions<'a> {
     pub batch_offset: u32,
 }
 
-/// What a call returns; for [`encode`](GroupedQueryAttention::encode), what it writes to.
+/// What [`encode`](GroupedQueryAttention::encode) writes to.
+#[derive(Debug, Clone)]
+pub struct OutputTensors {
+    /// `[B,T,C]`, in the policy's compute type.
+    pub attention_output: Tensor,
+    /// `[B,H,T,S]` in the policy's compute type, needed if scores are asked for.
+    pub attention_scores: Option<Tensor>,
+}
+
+/// What a call returns.
 #[derive(Debug, Clone)]
 pub struct CallOutput {
     /// `[B,T,C]`, in the policy's compute type.
@@ -149,12 +160,12 @@ impl GroupedQueryAttention {
     ) -> Result<CallOutput> {
         let plan = self.plan(query, value, options)?;
         self.gpu
-            .checked(CALL, || {
+            .checked(OPERATION, || {
                 let output = self.outputs(&plan)?;
                 let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-                self.record(&mut encoder, &plan, &output)?;
+                let called = self.record(&mut encoder, &plan, options, &output)?;
                 self.gpu.queue().submit([encoder.finish()]);
-                Ok(output)
+                Ok(called)
             })
             .await
     }
@@ -165,50 +176,44 @@ impl GroupedQueryAttention {
         query: &Tensor,
         value: &Tensor,
         options: &CallOptions<'_>,
-    ) -> Result<CallOutput> {
+    ) -> Result<OutputTensors> {
         let plan = self.plan(query, value, options)?;
-        self.gpu.checked(CALL, || self.outputs(&plan)).await
+        self.gpu.checked(OPERATION, || self.outputs(&plan)).await
     }
 
     /// Records what [`call`](Self::call) does into the caller's encoder: nothing is submitted, nothing waited for. Results
-    /// go to `output`, whose `dropout_seed` and `path` are set.
+    /// go to `output`, which must not overlap the inputs.
     ///
     /// Arguments are checked before anything is recorded. What wgpu itself finds wrong, such as memory that runs out,
-    /// goes to the error scope or handler of the caller.
+    /// goes to the error scope or handler of the caller, who should [`trim`](Gpu::trim) then.
     pub fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         query: &Tensor,
         value: &Tensor,
         options: &CallOptions<'_>,
-        output: &mut CallOutput,
-    ) -> Result<()> {
+        output: &OutputTensors,
+    ) -> Result<CallOutput> {
         self.gpu.check()?;
         let plan = self.plan(query, value, options)?;
         let dtype = self.config.dtype.compute_dtype();
-        let wanted = [
-            ("output.attention_output", Some(&output.attention_output), Some(query.shape().to_vec())),
-            (
-                "output.attention_scores",
-                output.attention_scores.as_ref(),
-                options.return_attention_scores.then(|| plan.dims.scores_shape()),
-            ),
+        let scores = plan.scores.then(|| (output.attention_scores.as_ref(), plan.dims.scores_shape()));
+        let outputs = [
+            ("output.attention_output", Some((Some(&output.attention_output), query.shape().to_vec()))),
+            ("output.attention_scores", scores),
         ];
-        for (name, tensor, shape) in wanted {
-            let Some(shape) = shape else { continue };
+        for (name, wanted) in outputs {
+            let Some((tensor, shape)) = wanted else { continue };
             let expected = format!("of shape {shape:?} and type {dtype}");
             let Some(tensor) = tensor else {
-                return Err(Error::argument(CALL, name, expected, "None"));
+                return Err(Error::argument(OPERATION, name, expected, "None"));
             };
             if tensor.shape() != shape || tensor.dtype() != dtype {
-                return Err(Error::argument(CALL, name, expected, format!("{tensor:?}")));
+                return Err(Error::argument(OPERATION, name, expected, format!("{tensor:?}")));
             }
-            check_device(CALL, &self.gpu, name, tensor)?;
+            check_device(OPERATION, &self.gpu, name, tensor)?;
         }
-        self.record(encoder, &plan, output)?;
-        output.dropout_seed = plan.dropout.map(|dropout| dropout.seed);
-        output.path = plan.path;
-        Ok(())
+        self.record(encoder, &plan, options, output)
     }
 
     /// Checks the arguments of a call.
@@ -219,58 +224,91 @@ impl GroupedQueryAttention {
             ("value", value, self.widths.value),
             ("key", key, self.widths.key),
         ] {
-            check_float(CALL, &self.gpu, name, tensor)?;
+            check_float(OPERATION, &self.gpu, name, tensor)?;
             if tensor.shape().len() == 3 && tensor.shape()[2] != width {
                 let expected = format!("of feature width {width}, for which the layer is built");
-                return Err(Error::argument(CALL, name, expected, format!("shape {:?}", tensor.shape())));
+                return Err(Error::argument(
+                    OPERATION,
+                    name,
+                    expected,
+                    format!("shape {:?}", tensor.shape()),
+                ));
             }
         }
         let dims =
-            Dims::new(CALL, &self.config, query.shape(), value.shape(), options.key.map(Tensor::shape))?;
+            Dims::new(OPERATION, &self.config, query.shape(), value.shape(), options.key.map(Tensor::shape))?;
         let masks = Masks {
             attention_mask: options.attention_mask,
             query_mask: options.query_mask,
             value_mask: options.value_mask,
             key_mask: options.key_mask,
             causal: options.use_causal_mask,
-            query_offset: options.query_offset,
+            q_offset: options.q_offset,
             sliding_window: self.config.sliding_window,
         };
-        masks.check(CALL, &self.gpu, &dims)?;
-        let drops = options.training && self.config.dropout > 0.0;
-        let dropout = drops.then(|| Dropout {
-            probability: self.config.dropout,
-            seed: options.seed.unwrap_or_else(|| self.next_seed()),
-            query_offset: options.query_offset,
-            batch_offset: options.batch_offset,
-        });
+        masks.check(OPERATION, &self.gpu, &dims)?;
         let scores = options.return_attention_scores;
-        let path = choose_path(CALL, &self.gpu, &dims, options.path, scores)?;
-        Ok(Plan { query, key, value, dims, masks, dropout, scores, path })
+        let path = choose_path(OPERATION, &self.gpu, &dims, options.path, scores)?;
+        let plan = Plan { query, key, value, dims, masks, scores, path };
+        self.check_sizes(&plan)?;
+        Ok(plan)
     }
 
-    fn outputs(&self, plan: &Plan<'_>) -> Result<CallOutput> {
-        let new = |shape| Tensor::allocate(&self.gpu, CALL, shape, self.config.dtype.compute_dtype(), false);
-        Ok(CallOutput {
+    /// Fails where an intermediate would be larger than the adapter allows.
+    fn check_sizes(&self, plan: &Plan<'_>) -> Result<()> {
+        let Dims { batch: b, query_len: t, key_len: s, key_heads: hkv, head_dim: d, .. } = plan.dims;
+        let words = |shape: [usize; 4]| shape.iter().fold(1u64, |words, &n| words.saturating_mul(n as u64));
+        check_words(&self.gpu, OPERATION, "k", words([b, s, hkv, d]))?;
+        check_words(&self.gpu, OPERATION, "attention_output", words([b, t, self.widths.query, 1]))?;
+        // An input that is cast becomes f32 at most.
+        for (name, tensor) in [("query", plan.query), ("key", plan.key), ("value", plan.value)] {
+            if tensor.dtype() != self.config.dtype.compute_dtype() {
+                let words = tensor.shape().iter().product::<usize>() as u64;
+                check_words(&self.gpu, OPERATION, name, words)?;
+            }
+        }
+        check_sizes(OPERATION, &self.gpu, &plan.dims, plan.path, plan.scores)
+    }
+
+    /// The dropout of a call that nothing stands in the way of any more.
+    fn draw_dropout(&self, options: &CallOptions<'_>) -> Option<Dropout> {
+        (options.training && self.config.dropout > 0.0).then(|| Dropout {
+            probability: self.config.dropout,
+            seed: options.seed.unwrap_or_else(|| {
+                call_seed(self.dropout_base, self.dropout_calls.fetch_add(1, Ordering::Relaxed))
+            }),
+            q_offset: options.q_offset,
+            batch_offset: options.batch_offset,
+        })
+    }
+
+    fn outputs(&self, plan: &Plan<'_>) -> Result<OutputTensors> {
+        let dtype = self.config.dtype.compute_dtype();
+        let new = |shape| Tensor::allocate(&self.gpu, OPERATION, shape, dtype, false);
+        Ok(OutputTensors {
             attention_output: new(plan.query.shape().to_vec())?,
             attention_scores: plan.scores.then(|| new(plan.dims.scores_shape())).transpose()?,
-            dropout_seed: plan.dropout.map(|dropout| dropout.seed),
-            path: plan.path,
         })
     }
 
     /// The data flow.
-    fn record(&self, encoder: &mut wgpu::CommandEncoder, plan: &Plan<'_>, output: &CallOutput) -> Result<()> {
+    fn record(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        plan: &Plan<'_>,
+        options: &CallOptions<'_>,
+        output: &OutputTensors,
+    ) -> Result<CallOutput> {
         let Dims { batch: b, query_len: t, key_len: s, query_heads: h, key_heads: hkv, head_dim: d } =
             plan.dims;
         let FeatureWidths { query: c, key: ck, value: cv } = self.widths;
         let dtype = self.config.dtype.compute_dtype();
-        // Everything is sized, and refused if need be, before anything is recorded.
-        let q = self.workspace("q", &[b, t, h, d])?;
-        let k = self.workspace("k", &[b, s, hkv, d])?;
-        let v = self.workspace("v", &[b, s, hkv, d])?;
-        let out = self.workspace("out", &[b, t, h, d])?;
-        let result = self.workspace("attention_output", &[b, t, c])?;
+        let dropout = self.draw_dropout(options);
+        let scores = output.attention_scores.as_ref().filter(|_| plan.scores);
+        let q = self.workspace("q", &[b, t, h, d]);
+        let k = self.workspace("k", &[b, s, hkv, d]);
+        let v = self.workspace("v", &[b, s, hkv, d]);
+        let out = self.workspace("out", &[b, t, h, d]);
 
         let pass = &mut Pass::begin(&self.gpu, encoder);
         let query_input = self.cast_input(pass, plan.query)?; // [B,T,C]
@@ -283,7 +321,7 @@ impl GroupedQueryAttention {
         self.value.apply(pass, (value_input.slot(), dtype), None, v.slot(), [b * s, cv, hkv * d])?;
 
         let attention = Attention {
-            operation: CALL,
+            operation: OPERATION,
             dims: plan.dims,
             path: plan.path,
             q: (q.slot(), DType::F32),
@@ -291,8 +329,8 @@ impl GroupedQueryAttention {
             v: (v.slot(), DType::F32),
             masks: plan.masks,
             scale: default_scale(d),
-            dropout: plan.dropout,
-            scores: output.attention_scores.as_ref().filter(|_| plan.scores),
+            dropout,
+            scores,
             lse: None,
             out: out.slot(),
         };
@@ -306,21 +344,26 @@ impl GroupedQueryAttention {
             }
             None => &out,
         };
-        self.attention_output.apply(
-            pass,
-            (attended.slot(), DType::F32),
-            None,
-            result.slot(),
-            [b * t, h * d, c],
-        )?;
-        cast(pass, (result.slot(), DType::F32), (output.attention_output.slot(), dtype), b * t * c)
+        let (attended, sizes) = ((attended.slot(), DType::F32), [b * t, h * d, c]);
+        let result = output.attention_output.slot();
+        if dtype == DType::F32 {
+            self.attention_output.apply(pass, attended, None, result, sizes)?;
+        } else {
+            let wide = self.workspace("attention_output", &[b, t, c]);
+            self.attention_output.apply(pass, attended, None, wide.slot(), sizes)?;
+            cast(pass, (wide.slot(), DType::F32), (result, dtype), b * t * c)?;
+        }
+        Ok(CallOutput {
+            attention_output: output.attention_output.clone(),
+            attention_scores: scores.cloned(),
+            dropout_seed: dropout.map(|dropout| dropout.seed),
+            path: plan.path,
+        })
     }
 
     /// An f32 intermediate of this shape.
-    fn workspace(&self, name: &'static str, shape: &[usize]) -> Result<Workspace> {
-        let words = shape.iter().try_fold(1u64, |words, &n| words.checked_mul(n as u64)).unwrap_or(u64::MAX);
-        check_words(&self.gpu, CALL, name, words)?;
-        Ok(Workspace::new(&self.gpu, name, words))
+    fn workspace(&self, name: &'static str, shape: &[usize]) -> Workspace {
+        Workspace::new(&self.gpu, name, shape.iter().product::<usize>() as u64)
     }
 
     /// An input in the policy's compute type.
@@ -331,20 +374,9 @@ impl GroupedQueryAttention {
         }
         let count = tensor.shape().iter().product::<usize>();
         let words = (count as u64 * dtype.size() as u64).div_ceil(4);
-        check_words(&self.gpu, CALL, "input", words)?;
         let workspace = Workspace::new(&self.gpu, "input", words);
         cast(pass, (tensor.slot(), tensor.dtype()), (workspace.slot(), dtype), count)?;
         Ok(Input::Cast(workspace))
-    }
-
-    /// A new dropout seed for each call.
-    fn next_seed(&self) -> u64 {
-        let call = self.dropout_calls.fetch_add(1, Ordering::Relaxed);
-        // Philox as a mixing function, so that neighbouring seeds and calls share nothing.
-        let counter = [call as u32, (call >> 32) as u32, 0, 0];
-        let key = [self.dropout_base as u32, (self.dropout_base >> 32) as u32];
-        let [low, high, ..] = crate::dropout::philox4x32_10(counter, key);
-        u64::from(low) | u64::from(high) << 32
     }
 }
 
@@ -361,7 +393,6 @@ struct Plan<'a> {
     value: &'a Tensor,
     dims: Dims,
     masks: Masks<'a>,
-    dropout: Option<Dropout>,
     scores: bool,
     path: AttentionPath,
 }

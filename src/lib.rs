@@ -54,7 +54,7 @@ pub use dtype::{DType, DTypePolicy};
 pub use error::{Error, Result};
 pub use gpu::{AdapterFacts, Element, Gpu, GpuUsage, Tensor, adapters};
 pub use initializers::Initializer;
-pub use layer::{CallOptions, CallOutput, GroupedQueryAttention};
+pub use layer::{CallOptions, CallOutput, GroupedQueryAttention, OutputTensors};
 pub use training_terms::{Constraint, OrthogonalMode, Regularizer};
 pub use weights::{FeatureWidths, Projection, WeightSpec, Weights, weight_specs};
 pub use wgpu;

@@ -39,7 +39,7 @@ pub(crate) struct Masks<'a> {
     pub(crate) value_mask: Option<&'a Tensor>,
     pub(crate) key_mask: Option<&'a Tensor>,
     pub(crate) causal: bool,
-    pub(crate) query_offset: u32,
+    pub(crate) q_offset: u32,
     pub(crate) sliding_window: Option<usize>,
 }
 
@@ -106,19 +106,35 @@ impl Masks<'_> {
                 check_sequence_mask(operation, name, mask.shape(), [dims.batch, length])?;
             }
         }
-        let last_position = self.query_offset as usize + dims.query_len;
+        let last_position = u64::from(self.q_offset) + dims.query_len as u64;
         if u32::try_from(last_position).is_err() {
             return Err(Error::argument(
                 operation,
-                "query_offset",
+                "q_offset",
                 "below 2^32 with T added",
                 last_position.to_string(),
             ));
         }
+        crate::kernels::check_words(gpu, operation, "masks", self.words(operation, dims)?)?;
         if self.sliding_window == Some(0) {
             return Err(Error::argument(operation, "sliding_window", "None or a positive integer", "0"));
         }
         Ok(())
+    }
+
+    /// Words of the packed masks.
+    fn words(&self, operation: &'static str, dims: &Dims) -> Result<u64> {
+        let attention = match self.attention_mask {
+            None => 0,
+            Some(mask) => {
+                let [b, h, t, s] = attention_mask_shape(operation, mask.shape(), dims)?;
+                b * h * t * words_per_row(s)
+            }
+        };
+        let sequence = |there: bool, length| if there { dims.batch * words_per_row(length) } else { 0 };
+        let keys = self.value_mask.is_some() || self.key_mask.is_some();
+        Ok((attention + sequence(self.query_mask.is_some(), dims.query_len) + sequence(keys, dims.key_len))
+            as u64)
     }
 
     /// Records the packing of the masks, which [`check`](Self::check) has passed, into one buffer of bits.
@@ -129,7 +145,7 @@ impl Masks<'_> {
         dims: &Dims,
     ) -> Result<(Visibility, Workspace)> {
         let mut visibility = Visibility {
-            q_offset: self.query_offset,
+            q_offset: self.q_offset,
             // No two positions are further apart than u32 counts.
             window: self.sliding_window.map_or(0, |window| u32::try_from(window).unwrap_or(u32::MAX)),
             ..Visibility::default()
@@ -174,8 +190,8 @@ impl Masks<'_> {
             words += dims.batch * words_per_row(dims.key_len);
             (mask, second, [dims.batch, dims.key_len, start])
         });
-        let gpu: &Gpu = pass.gpu();
-        crate::kernels::check_words(gpu, operation, "masks", words as u64)?;
+        let gpu = pass.gpu();
+        debug_assert_eq!(words as u64, self.words(operation, dims)?);
         let bits = Workspace::new(gpu, "mask_bits", words as u64);
         for (mask, second, sizes) in [attention, query, keys].into_iter().flatten() {
             pack_mask(pass, mask.slot(), second.map(Tensor::slot), bits.slot(), sizes)?;

@@ -6,7 +6,7 @@ mod common;
 use common::{Case, Inputs, bools, gpu, values};
 use gqa::{
     Array, AttentionOptions, CallOptions, Config, DType, Dropout, Error, FeatureWidths, Gpu,
-    GroupedQueryAttention, Tensor, Weights, scaled_dot_product_attention,
+    GroupedQueryAttention, Tensor, Weights, scaled_dot_product_attention, wgpu,
 };
 use pollster::block_on;
 
@@ -123,8 +123,8 @@ fn masks_that_do_not_fit() {
 fn offsets_past_what_an_index_counts() {
     let layer = layer();
     let (query, value) = (tensor(&[1, 3, 8]), tensor(&[1, 5, 8]));
-    let options = CallOptions { query_offset: u32::MAX - 1, ..Default::default() };
-    refused(block_on(layer.call(&query, &value, &options)).map(drop), &["query_offset"]);
+    let options = CallOptions { q_offset: u32::MAX - 1, ..Default::default() };
+    refused(block_on(layer.call(&query, &value, &options)).map(drop), &["q_offset"]);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn attention_alone() {
     refused(call(&tensor(&[3, 6, 4]), &k, &k, &plain), &["`q`", "[B, T, H, D]"]);
     refused(call(&q, &k, &k, &AttentionOptions { scale: Some(f32::NAN), ..plain }), &["scale", "finite"]);
     refused(call(&q, &k, &k, &AttentionOptions { sliding_window: Some(0), ..plain }), &["sliding_window"]);
-    let dropout = Some(Dropout { probability: 1.5, seed: 1, query_offset: 0, batch_offset: 0 });
+    let dropout = Some(Dropout { probability: 1.5, seed: 1, q_offset: 0, batch_offset: 0 });
     refused(call(&q, &k, &k, &AttentionOptions { dropout, ..plain }), &["dropout", "[0, 1)", "1.5"]);
 }
 
@@ -167,16 +167,16 @@ fn an_intermediate_that_the_adapter_can_not_hold() {
     let options = CallOptions { return_attention_scores: true, ..Default::default() };
     refused(
         block_on(layer.call(&long, &long, &options)).map(drop),
-        &["[1, 2, 20000, 20000]", "3200000000 bytes", &gpu().max_tensor_bytes().to_string()],
+        &["attention_scores", "3200000000 bytes", &gpu().max_tensor_bytes().to_string()],
     );
 }
 
 #[test]
 fn buffers_of_the_caller() {
-    use gqa::wgpu::BufferUsages;
+    use wgpu::BufferUsages;
     let gpu = gpu();
     let buffer = |size, usage| {
-        gpu.device().create_buffer(&gqa::wgpu::BufferDescriptor {
+        gpu.device().create_buffer(&wgpu::BufferDescriptor {
             label: None,
             size,
             usage,
@@ -213,10 +213,10 @@ fn outputs_that_do_not_fit() {
     let options = inputs.options(&case, false);
     let output = block_on(layer.allocate_output(&inputs.query, &inputs.value, &options)).unwrap();
     let mut encoder = gpu().device().create_command_encoder(&Default::default());
-    let mut encode = |options: &CallOptions<'_>, mut output: gqa::CallOutput| {
-        layer.encode(&mut encoder, &inputs.query, &inputs.value, options, &mut output)
+    let mut encode = |options: &CallOptions<'_>, output: gqa::OutputTensors| {
+        layer.encode(&mut encoder, &inputs.query, &inputs.value, options, &output)
     };
-    let wrong = gqa::CallOutput { attention_output: tensor(&[1, 3, 9]), ..output.clone() };
+    let wrong = gqa::OutputTensors { attention_output: tensor(&[1, 3, 9]), ..output.clone() };
     refused(encode(&options, wrong), &["attention_output", "[1, 3, 8]", "[1, 3, 9]"]);
     let scores = CallOptions { return_attention_scores: true, ..options };
     refused(encode(&scores, output), &["attention_scores", "[1, 6, 3, 5]", "None"]);
@@ -228,8 +228,43 @@ fn adapters_that_do_not_exist() {
         block_on(Gpu::with_adapter("no such adapter")).map(drop),
         &["`no such adapter`", "available", "0: "],
     );
-    refused(block_on(Gpu::with_adapter("99")).map(drop), &["`99`", "available"]);
+    refused(block_on(Gpu::with_adapter("98765")).map(drop), &["`98765`", "available"]);
     refused(block_on(Gpu::with_adapter("")).map(drop), &["available"]);
+}
+
+#[test]
+fn devices_with_less_than_webgpu_promises() {
+    let adapters = block_on(wgpu_instance().enumerate_adapters(wgpu::Backends::all()));
+    let descriptor =
+        wgpu::DeviceDescriptor { required_limits: wgpu::Limits::downlevel_defaults(), ..Default::default() };
+    let (device, queue) = block_on(adapters[0].request_device(&descriptor)).unwrap();
+    refused(Gpu::from_wgpu(&adapters[0], device, queue).map(drop), &["4 storage buffers", "5 are needed"]);
+}
+
+fn wgpu_instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle())
+}
+
+#[test]
+fn an_error_outside_any_call_is_told_once() {
+    let gpu = block_on(Gpu::from_env()).unwrap();
+    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::STORAGE;
+    let impossible = wgpu::BufferDescriptor { label: None, size: u64::MAX, usage, mapped_at_creation: false };
+    drop(gpu.device().create_buffer(&impossible));
+    let make = || block_on(Tensor::from_slice(&gpu, [2], &[1.0f32, 2.0]));
+    refused(make().map(drop), &["outside any call"]);
+    assert_eq!(block_on(make().unwrap().to_vec::<f32>()).unwrap(), [1.0, 2.0]);
+}
+
+#[test]
+fn more_keys_than_the_chained_path_counts_go_the_fused_way() {
+    let layer = Case::new(Config::new(1, 1, 1), 1, [1, 1, 1]).layer(gpu());
+    let (query, value) = (tensor(&[1, 1, 1]), tensor(&[1, 400_000, 1]));
+    let call = |options: &CallOptions<'_>| block_on(layer.call(&query, &value, options));
+    let output = call(&CallOptions::default()).unwrap();
+    assert_eq!(output.path, gqa::AttentionPath::Fused);
+    let scores = CallOptions { return_attention_scores: true, ..Default::default() };
+    refused(call(&scores).map(drop), &["key length", "chained", "400000"]);
 }
 
 #[test]

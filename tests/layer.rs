@@ -259,7 +259,7 @@ fn queries_split_over_calls_see_and_drop_the_same() {
         for (first, count) in [(0usize, 4usize), (4, 5), (8, 1)] {
             let mut part = whole.clone();
             part.sizes[1] = count;
-            part.query_offset = first as u32;
+            part.q_offset = first as u32;
             let mut slice = part.data();
             slice.query.data_mut().copy_from_slice(&data.query.data()[first * 8..][..count * 8]);
             slice.value = data.value.clone();
@@ -336,9 +336,13 @@ fn calls_without_a_seed_differ_and_can_be_repeated() {
     assert_ne!(read(&first.attention_output), read(&second.attention_output));
     case.dropout_seed = first.dropout_seed;
     assert_eq!(read(&case.got(&layer, &data).attention_output), read(&first.attention_output));
-    // A layer of the same seed goes through the same patterns.
-    let again = block_on(case.layer(gpu()).call(&inputs.query, &inputs.value, &options)).unwrap();
+    // A layer of the same seed goes through the same patterns, and what runs nothing takes none of them.
+    let layer = case.layer(gpu());
+    let output = block_on(layer.allocate_output(&inputs.query, &inputs.value, &options)).unwrap();
+    drop(output);
+    let again = block_on(layer.call(&inputs.query, &inputs.value, &options)).unwrap();
     assert_eq!(again.dropout_seed, first.dropout_seed);
+    assert_eq!([first.dropout_seed, second.dropout_seed], [0, 1].map(|call| case.config.dropout_seed(call)));
 }
 
 #[test]
@@ -379,12 +383,12 @@ fn encode_writes_poisoned_outputs_whole_and_submits_nothing_itself() {
         output.attention_output = poison(&output.attention_output);
         output.attention_scores = output.attention_scores.as_ref().map(poison);
         let mut encoder = gpu().device().create_command_encoder(&Default::default());
-        layer.encode(&mut encoder, &inputs.query, &inputs.value, &options, &mut output).unwrap();
+        layer.encode(&mut encoder, &inputs.query, &inputs.value, &options, &output).unwrap();
         assert!(read(&output.attention_output).iter().all(|&x| x == 777.0), "submitted too early");
         gpu().queue().submit([encoder.finish()]);
         assert_eq!(read(&output.attention_output), read(&expected.attention_output));
-        let scores = |output: &gqa::CallOutput| read(output.attention_scores.as_ref().unwrap());
-        assert_eq!(scores(&output), scores(&expected));
+        let scores = |scores: &Option<Tensor>| read(scores.as_ref().unwrap());
+        assert_eq!(scores(&output.attention_scores), scores(&expected.attention_scores));
     }
 }
 
@@ -399,9 +403,9 @@ fn two_encoders_in_flight_do_not_disturb_each_other() {
         case.dropout_seed = Some(seed);
         let expected = read(&case.got(&layer, &data).attention_output);
         let options = inputs.options(&case, false);
-        let mut output = block_on(layer.allocate_output(&inputs.query, &inputs.value, &options)).unwrap();
+        let output = block_on(layer.allocate_output(&inputs.query, &inputs.value, &options)).unwrap();
         let mut encoder = gpu().device().create_command_encoder(&Default::default());
-        layer.encode(&mut encoder, &inputs.query, &inputs.value, &options, &mut output).unwrap();
+        layer.encode(&mut encoder, &inputs.query, &inputs.value, &options, &output).unwrap();
         recorded.push((encoder.finish(), output, expected));
     }
     recorded.reverse();
@@ -427,13 +431,13 @@ fn attention_alone_is_the_references() {
         let mut mask = common::bools(&[b, h, t, s], 4);
         mask.data_mut()[..s].fill(false); // nothing to see for (0, 0, 0)
         let mask_tensor = block_on(Tensor::from_mask(gpu, &mask)).unwrap();
-        let dropout = gqa::Dropout { probability: 0.2, seed: 5, query_offset: 2, batch_offset: 0 };
+        let dropout = gqa::Dropout { probability: 0.2, seed: 5, q_offset: 2, batch_offset: 0 };
         let options = gqa::AttentionOptions {
             scale: Some(0.7),
             use_causal_mask: true,
             sliding_window: Some(30),
             attention_mask: Some(&mask_tensor),
-            query_offset: 2,
+            q_offset: 2,
             dropout: Some(dropout),
             return_attention_scores: true,
             ..Default::default()
@@ -442,7 +446,7 @@ fn attention_alone_is_the_references() {
         let visibility = gqa::reference::Visibility {
             causal: true,
             window: Some(30),
-            query_offset: 2,
+            q_offset: 2,
             attention_mask: Some(&mask),
             ..Default::default()
         };
@@ -467,7 +471,7 @@ fn any_case() -> impl Strategy<Value = Case> {
     let shapes = (1usize..20, 1usize..20, 1usize..20);
     let mask = proptest::option::of((2usize..5, any::<[bool; 4]>()));
     (heads, options, sizes, shapes, mask, any::<u32>()).prop_map(
-        |(config, (flags, window, policy, query_offset), sizes, (c, ck, cv), mask, seed)| {
+        |(config, (flags, window, policy, q_offset), sizes, (c, ck, cv), mask, seed)| {
             let [use_bias, use_gate, causal, with_key, drop, query_mask, value_mask, key_mask] = flags;
             let [b, t, s] = sizes;
             let full = [b, config.num_query_heads, t, s];
@@ -490,7 +494,7 @@ fn any_case() -> impl Strategy<Value = Case> {
                 attention_mask,
                 masks: [query_mask, value_mask, key_mask],
                 dropout_seed: drop.then_some(u64::from(seed)),
-                query_offset,
+                q_offset,
                 batch_offset: seed % 7,
                 path: AttentionPath::Fused,
                 seed: seed % 1000,

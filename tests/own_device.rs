@@ -25,7 +25,7 @@ fn least_device() -> Gpu {
     };
     let (device, queue) = block_on(adapter.request_device(&descriptor)).unwrap();
     assert_eq!(device.limits().max_storage_buffers_per_shader_stage, 8);
-    Gpu::from_wgpu(&adapter, device, queue)
+    Gpu::from_wgpu(&adapter, device, queue).unwrap()
 }
 
 #[test]
@@ -73,15 +73,13 @@ fn tensors_lie_in_the_callers_buffers_at_an_offset() {
         mapped_at_creation: false,
     });
     gpu.queue().write_buffer(&output_buffer, 0, &bytes(&[777.0; 256]));
-    let mut output = gqa::CallOutput {
+    let output = gqa::OutputTensors {
         attention_output: Tensor::from_buffer(&gpu, output_buffer.clone(), 512, [1, 5, 6], DType::F32)
             .unwrap(),
         attention_scores: None,
-        dropout_seed: None,
-        path: gqa::AttentionPath::Chained,
     };
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
-    layer.encode(&mut encoder, &query, &value, &Default::default(), &mut output).unwrap();
+    layer.encode(&mut encoder, &query, &value, &Default::default(), &output).unwrap();
     gpu.queue().submit([encoder.finish()]);
     common::compare::compare("encode", &read(&output.attention_output), expected.data(), 1e-5).unwrap();
     let whole = Tensor::from_buffer(&gpu, output_buffer, 0, [256], DType::F32).unwrap();

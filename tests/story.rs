@@ -103,7 +103,7 @@ impl Model {
         let (q, k, v) =
             (tensor(self.heads, queries), tensor(self.key_heads, keys), tensor(self.key_heads, values));
         let options =
-            AttentionOptions { use_causal_mask: true, query_offset: start as u32, ..Default::default() };
+            AttentionOptions { use_causal_mask: true, q_offset: start as u32, ..Default::default() };
         let attention = block_on(scaled_dot_product_attention(&q, &k, &v, &options)).unwrap();
         block_on(attention.output.to_vec()).unwrap()
     }

@@ -7,6 +7,7 @@ mod map;
 mod run;
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
 
@@ -38,6 +39,10 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
     };
     match result {
+        Ok(()) if UNSAID.load(Ordering::Relaxed) => {
+            eprintln!("gqa: can't write to the standard output");
+            ExitCode::FAILURE
+        }
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("gqa: {error:#}");
@@ -46,12 +51,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints a line; a reader that has gone away, as in `gqa … | head`, ends the command quietly.
+/// Whether something could not be printed.
+static UNSAID: AtomicBool = AtomicBool::new(false);
+
+/// Prints a line. That it can't be printed stops nothing, and is told at the end, unless the reader has gone away as in
+/// `gqa … | head`.
 macro_rules! say {
     ($($argument:tt)*) => {{
         use std::io::Write as _;
-        if writeln!(std::io::stdout(), $($argument)*).is_err() {
-            std::process::exit(0);
+        if let Err(error) = writeln!(std::io::stdout(), $($argument)*)
+            && error.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            crate::UNSAID.store(true, std::sync::atomic::Ordering::Relaxed);
         }
     }};
 }

@@ -67,7 +67,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     say!("inputs    {}", inputs.describe());
     let result = if on_reference {
         let seed = (args.training && config.dropout > 0.0)
-            .then(|| args.seed.or(config.seed).context("the reference needs --seed to drop probabilities"))
+            .then(|| {
+                args.seed
+                    .or(config.dropout_seed(0))
+                    .context("the reference needs --seed to drop probabilities")
+            })
             .transpose()?;
         run_reference(args, &config, &weights, &inputs, seed)?
     } else {

@@ -166,6 +166,16 @@ fn the_reference_is_an_adapter_too_and_training_repeats_by_seed() {
     assert!(error(&run(&["--adapter", "reference"]), &plain) < 1e-5);
     assert!(error(&run(&["--adapter", "reference", "--training", "--seed", "7"]), &seven) < 1e-5);
     run(&["--training", "--check"]);
+    let seeded = gqa::Config { dropout: 0.5, seed: Some(11), ..gqa::Config::new(4, 4, 2) };
+    let seeded = folder.write("seeded.json", seeded.to_keras_json().to_string().as_bytes());
+    let both = ["0", "reference"].map(|adapter| {
+        let output = folder.path("out.safetensors");
+        let files =
+            ["run", "--model", &seeded, "--weights", &weights, "--inputs", &inputs, "--output", &output];
+        succeeds(&[&files[..], &["--training", "--adapter", adapter]].concat());
+        float(&read(&output), "attention_output")
+    });
+    assert!(error(&both[0], &both[1]) < 1e-5, "the layer's own seed drops the same on both");
     let args = [
         "run",
         "--model",
@@ -291,6 +301,18 @@ fn tensors_for_training_are_passed_over_and_an_old_output_is_replaced_whole() {
     let said = succeeds(&args);
     assert!(said.contains("head 0") && said.contains('█'), "{said}");
     assert_eq!(read(&output).len(), 1, "--map alone writes no scores");
+
+    // A link stays a link, and what is no file is written to and not replaced.
+    #[cfg(unix)]
+    {
+        let link = folder.path("link");
+        std::os::unix::fs::symlink(&output, &link).unwrap();
+        succeeds(&["run", "--model", &model, "--inputs", &inputs, "--output", &link]);
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        succeeds(&["run", "--model", &model, "--inputs", &inputs, "--output", "/dev/null"]);
+        assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+        std::fs::remove_file(link).unwrap();
+    }
     assert_eq!(float(&read(&output), "attention_output").shape(), [2, 5, 11]);
     assert_eq!(folder.files().len(), 2);
 }

@@ -1,5 +1,6 @@
 //! Which adapters exist, and which one a name, an index or nothing at all means.
 
+use super::context::STORAGE_BUFFERS;
 use crate::{Error, Result};
 
 /// What is known of an adapter before a device is made on it.
@@ -46,7 +47,7 @@ async fn enumerate() -> Vec<wgpu::Adapter> {
     all.retain(|adapter| {
         let downlevel = adapter.get_downlevel_capabilities();
         downlevel.flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
-            && adapter.limits().max_storage_buffers_per_shader_stage >= 4
+            && adapter.limits().max_storage_buffers_per_shader_stage >= STORAGE_BUFFERS
     });
     // Stable, so that equal adapters keep the driver's order.
     all.sort_by_key(|adapter| rank(&adapter.get_info()));
@@ -81,7 +82,7 @@ pub(super) async fn best() -> Result<wgpu::Adapter> {
 }
 
 /// The adapter that `wanted` means: its index in [`adapters`], or a part of its name, driver or backend, whatever the
-/// letter case. The first that matches wins.
+/// letter case. The first that matches wins. A number past the list is looked for in names, as in `4090`.
 pub(super) async fn find(wanted: &str) -> Result<wgpu::Adapter> {
     let all = enumerate().await;
     if all.is_empty() {
@@ -99,8 +100,8 @@ pub(super) async fn find(wanted: &str) -> Result<wgpu::Adapter> {
 
 fn position(infos: &[wgpu::AdapterInfo], wanted: &str) -> Option<usize> {
     let wanted = wanted.trim();
-    if let Ok(index) = wanted.parse::<usize>() {
-        return (index < infos.len()).then_some(index);
+    if let Some(index) = wanted.parse::<usize>().ok().filter(|&index| index < infos.len()) {
+        return Some(index);
     }
     if wanted.is_empty() {
         return None;

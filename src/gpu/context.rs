@@ -1,6 +1,6 @@
 //! `Gpu`: a device, its queue, and everything that is made once on it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,7 +23,7 @@ pub(super) struct Inner {
     pub(super) queue: wgpu::Queue,
     pub(super) pool: Mutex<Pool>,
     pub(super) pipelines: Mutex<Pipelines>,
-    pub(super) uniforms: Mutex<HashMap<Vec<u8>, wgpu::Buffer>>,
+    pub(super) uniforms: Mutex<VecDeque<(Vec<u8>, wgpu::Buffer)>>,
     pub(super) counters: Counters,
     info: wgpu::AdapterInfo,
     limits: wgpu::Limits,
@@ -53,6 +53,9 @@ pub struct GpuUsage {
     pub dispatches: u64,
 }
 
+/// Storage buffers that the kernels without which nothing runs bind at most.
+pub(super) const STORAGE_BUFFERS: u32 = 5;
+
 /// Storage bindings past this size fail on Vulkan and DX12 whatever the limit says.
 const LARGEST_BINDING: u64 = i32::MAX as u64;
 
@@ -76,19 +79,26 @@ impl Gpu {
         }
     }
 
-    /// The caller's own device. Its limits are respected and its error handlers left alone.
+    /// The caller's own device. Make one `Gpu` of it and clone that: tensors of another are refused. Its limits are respected and its error handlers left alone. Fails where the limits are
+    /// below those that WebGPU promises (`wgpu::Limits::downlevel_defaults()` is).
     ///
     /// Device loss shows when a result is read back; to hear of it sooner, set your own callback.
-    pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
-        Self::assemble(adapter.get_info(), device, queue, Arc::default())
+    pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        let info = adapter.get_info();
+        let buffers = device.limits().max_storage_buffers_per_shader_stage;
+        if buffers < STORAGE_BUFFERS {
+            let reason = format!(
+                "the device allows {buffers} storage buffers in a shader, {STORAGE_BUFFERS} are needed"
+            );
+            return Err(Error::Device { adapter: info.name, reason });
+        }
+        Ok(Self::assemble(info, device, queue, Arc::default()))
     }
 
     async fn open(adapter: wgpu::Adapter) -> Result<Self> {
         let info = adapter.get_info();
-        let helpful = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("gqa"),
-            required_features: adapter.features() & helpful,
             required_limits: adapter.limits(),
             ..Default::default()
         };
@@ -104,7 +114,7 @@ impl Gpu {
         });
         let uncaptured = trouble.clone();
         device.on_uncaptured_error(Arc::new(move |error| {
-            lock(&uncaptured).get_or_insert(from_wgpu_error("command", error));
+            lock(&uncaptured).get_or_insert(from_wgpu_error("a command outside any call", error));
         }));
         Ok(Self::assemble(info, device, queue, trouble))
     }
@@ -164,7 +174,7 @@ impl Gpu {
         }
     }
 
-    /// Gives back the memory of intermediate buffers that no recorded command uses any more.
+    /// Gives back the memory of intermediate buffers and parameters that no recorded command uses any more.
     pub fn trim(&self) {
         lock(&self.inner.pool).clear();
         lock(&self.inner.uniforms).clear();
@@ -181,14 +191,17 @@ impl Gpu {
     }
 
     pub(crate) fn is(&self, other: &Gpu) -> bool {
+        // Not by wgpu's handles: those of two instances can be equal.
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
-    /// The error that happened outside any call, if one did: a lost device above all.
+    /// The error that happened outside any call, if one did. A lost device stays lost; anything else is told once.
     pub(crate) fn check(&self) -> Result<()> {
-        match &*lock(&self.inner.trouble) {
-            Some(error) => Err(error.clone()),
+        let mut trouble = lock(&self.inner.trouble);
+        match &*trouble {
             None => Ok(()),
+            Some(lost @ Error::DeviceLost { .. }) => Err(lost.clone()),
+            Some(_) => trouble.take().map_or(Ok(()), Err),
         }
     }
 
@@ -216,7 +229,12 @@ impl Gpu {
             },
         };
         match complaint {
-            Some(error) => Err(from_wgpu_error(operation, error)),
+            Some(error) => {
+                // What failed to be made is an object like any other: nothing that may be one is kept.
+                self.trim();
+                lock(&self.inner.pipelines).clear();
+                Err(from_wgpu_error(operation, error))
+            }
             None => result,
         }
     }

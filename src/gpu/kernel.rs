@@ -20,6 +20,9 @@ pub(crate) struct Kernel {
     pub(crate) bindings: &'static [Binding],
     /// Invocations in a workgroup.
     pub(crate) workgroup_size: u32,
+    /// Bytes of the struct that fills the uniform binding.
+    #[cfg_attr(not(test), allow(dead_code))]
+    pub(crate) params_size: usize,
 }
 
 /// One binding of a kernel: its name in WGSL and how it is used.
@@ -54,8 +57,8 @@ pub(super) struct Pipeline {
     layout: wgpu::BindGroupLayout,
 }
 
-/// More uniform buffers than this are not kept.
-const UNIFORMS_KEPT: usize = 4096;
+/// So many uniform buffers are kept, those used last.
+const UNIFORMS_KEPT: usize = 256;
 
 impl Kernel {
     /// The complete WGSL of one variant.
@@ -212,11 +215,13 @@ impl<'a> Pass<'a> {
     fn uniform(&self, bytes: &[u8]) -> Result<wgpu::Buffer> {
         let inner = self.gpu.inner();
         let mut uniforms = lock(&inner.uniforms);
-        if let Some(buffer) = uniforms.get(bytes) {
-            return Ok(buffer.clone());
+        let known = uniforms.iter().rposition(|(known, _)| known == bytes);
+        if let Some((known, buffer)) = known.and_then(|index| uniforms.remove(index)) {
+            uniforms.push_back((known, buffer.clone()));
+            return Ok(buffer);
         }
-        if uniforms.len() >= UNIFORMS_KEPT {
-            uniforms.clear();
+        while uniforms.len() >= UNIFORMS_KEPT {
+            uniforms.pop_front();
         }
         inner.counters.buffers.fetch_add(1, Ordering::Relaxed);
         let buffer = inner.device.create_buffer(&wgpu::BufferDescriptor {
@@ -226,7 +231,7 @@ impl<'a> Pass<'a> {
             mapped_at_creation: true,
         });
         fill_mapped("uniform", &buffer, bytes)?;
-        uniforms.insert(bytes.to_vec(), buffer.clone());
+        uniforms.push_back((bytes.to_vec(), buffer.clone()));
         Ok(buffer)
     }
 }

@@ -8,13 +8,24 @@ use std::sync::atomic::Ordering;
 use super::context::lock;
 use super::{Gpu, Slot};
 
-/// Idle buffers past this many bytes are freed, oldest first.
-const IDLE_BYTES: u64 = 256 << 20;
+/// Idle buffers past this many bytes, and past what was ever in use at a time, are freed, oldest first.
+const IDLE_BYTES: u64 = 64 << 20;
 
 #[derive(Default)]
 pub(super) struct Pool {
     idle: Vec<wgpu::Buffer>,
+    /// Of all buffers, in use or idle.
     bytes: u64,
+    /// The most bytes in use at a time.
+    peak: u64,
+}
+
+/// Sizes are rounded up to one of eight steps between powers of two, so that a sequence that grows finds its buffers
+/// again. A size past `limit` is left as it is.
+fn size_class(bytes: u64, limit: u64) -> u64 {
+    let step = (bytes.next_power_of_two() / 8).max(256);
+    let rounded = bytes.next_multiple_of(step);
+    if rounded <= limit { rounded } else { bytes }
 }
 
 impl Pool {
@@ -25,21 +36,25 @@ impl Pool {
 
     pub(super) fn clear(&mut self) {
         self.bytes -= self.idle.drain(..).map(|buffer| buffer.size()).sum::<u64>();
+        self.peak = 0;
     }
 
-    /// The smallest idle buffer that is large enough, unless it is more than twice too large.
-    fn take(&mut self, bytes: u64) -> Option<wgpu::Buffer> {
-        let fits = |size: u64| (bytes..=bytes.saturating_mul(2)).contains(&size);
-        let (index, _) = (self.idle.iter().enumerate())
-            .filter(|(_, buffer)| fits(buffer.size()))
-            .min_by_key(|(_, buffer)| buffer.size())?;
+    /// An idle buffer of exactly this size, the one used last. With sizes in classes, calls of the same sizes find the same
+    /// buffers again, in whatever order.
+    fn take(&mut self, size: u64) -> Option<wgpu::Buffer> {
+        let index = self.idle.iter().rposition(|buffer| buffer.size() == size)?;
         Some(self.idle.remove(index))
+    }
+
+    fn note_use(&mut self) {
+        let idle: u64 = self.idle.iter().map(wgpu::Buffer::size).sum();
+        self.peak = self.peak.max(self.bytes - idle);
     }
 
     fn give(&mut self, buffer: wgpu::Buffer) {
         self.idle.push(buffer);
         let mut idle: u64 = self.idle.iter().map(wgpu::Buffer::size).sum();
-        while idle > IDLE_BYTES && self.idle.len() > 1 {
+        while idle > self.peak.max(IDLE_BYTES) && self.idle.len() > 1 {
             let freed = self.idle.remove(0).size();
             idle -= freed;
             self.bytes -= freed;
@@ -59,18 +74,20 @@ impl Workspace {
     /// A buffer of at least `words` 32-bit words.
     pub(crate) fn new(gpu: &Gpu, label: &'static str, words: u64) -> Self {
         let bytes = words.max(1) * 4;
-        let taken = lock(&gpu.inner().pool).take(bytes);
+        let inner = gpu.inner();
+        let size = size_class(bytes, gpu.max_tensor_bytes());
+        let taken = lock(&inner.pool).take(size);
         let buffer = taken.unwrap_or_else(|| {
-            let inner = gpu.inner();
             inner.counters.buffers.fetch_add(1, Ordering::Relaxed);
-            lock(&inner.pool).bytes += bytes;
+            lock(&inner.pool).bytes += size;
             inner.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some(label),
-                size: bytes,
+                size,
                 usage: wgpu::BufferUsages::STORAGE,
                 mapped_at_creation: false,
             })
         });
+        lock(&inner.pool).note_use();
         Self { gpu: gpu.clone(), buffer: Some(buffer), bytes }
     }
 
@@ -84,5 +101,20 @@ impl Drop for Workspace {
         if let Some(buffer) = self.buffer.take() {
             lock(&self.gpu.inner().pool).give(buffer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size_class;
+
+    #[test]
+    fn sizes_are_rounded_up_a_little_and_within_the_limit() {
+        for bytes in (4..100_000u64).step_by(4).chain([1 << 27, (1 << 27) + 4]) {
+            let class = size_class(bytes, u64::MAX);
+            assert!(class >= bytes && class <= bytes + (bytes / 4).max(256), "{bytes}: {class}");
+            assert_eq!(size_class(class, u64::MAX), class);
+        }
+        assert_eq!(size_class(1000, 1010), 1000);
     }
 }

@@ -128,7 +128,8 @@ impl Tensor {
     ///
     /// The buffer must have been made on the same device with usage `STORAGE` (and `COPY_SRC`, to be read back), the
     /// offset must be a multiple of the device's `min_storage_buffer_offset_alignment`, and the range must be a whole
-    /// number of 32-bit words: a tensor of an odd number of half-precision elements needs two bytes of room behind it.
+    /// number of 32-bit words: a tensor of an odd number of half-precision elements needs two bytes of room behind it, which
+    /// are set to 0 where the tensor is written.
     pub fn from_buffer(
         gpu: &Gpu,
         buffer: wgpu::Buffer,

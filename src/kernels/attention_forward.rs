@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{ELEMENTS, GRID, LOOP_LIMIT, PHILOX, VISIBLE, element_constant};
+use super::{ELEMENTS, GRID, LOOP_LIMIT, PHILOX, VISIBLE, element_constant, tile_ranges};
 use crate::dropout::Dropout;
 use crate::gpu::{Binding, Constant, Kernel, Pass, Slot};
 use crate::mask::Visibility;
@@ -23,6 +23,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
         Binding::Write("state"),
     ],
     workgroup_size: 64,
+    params_size: size_of::<Params>(),
 };
 
 /// The widest heads that it takes.
@@ -51,16 +52,16 @@ struct Params {
     key_heads: u32,
     scale: f32,
     tiles_row: u32,
-    tiles: u32,
+    tile_begin: u32,
+    tile_end: u32,
     key_begin: u32,
     key_end: u32,
-    dropout_query_offset: u32,
+    dropout_q_offset: u32,
     dropout_batch_offset: u32,
     dropout_threshold: u32,
     seed_low: u32,
     seed_high: u32,
     keep_scale: f32,
-    padding: u32,
 }
 
 /// The operands of fused attention.
@@ -94,12 +95,12 @@ fn key_block(head_dim: usize) -> usize {
 }
 
 /// Keys in one dispatch, in whole blocks: an invocation loops over vectors of four of q and of the sum for eight keys at
-/// a time, over its share of loading a block, and over eight keys to see which are visible.
+/// a time, over its share of loading a block, and over the rounds of a random number.
 fn keys_per_dispatch(head_dim: usize) -> usize {
     let (block, quads) = (key_block(head_dim), head_dim.div_ceil(4));
     let loading = (block * quads).div_ceil(KERNEL.workgroup_size as usize);
     let dropout = 20;
-    let iterations = 1 + loading + block / 8 * (1 + 2 * quads + 4 + dropout);
+    let iterations = 1 + loading + block / 8 * (1 + 2 * quads + dropout);
     // What begins and ends a dispatch loops over a row too.
     ((LOOP_LIMIT - 10 * quads) / iterations).max(1) * block
 }
@@ -139,41 +140,53 @@ pub(crate) fn attention_forward(
     let tiles = u64::from(tiles_row) * (dims.batch * dims.key_heads) as u64;
     let seed = operands.dropout.map_or(0, |dropout| dropout.seed);
     let step = keys_per_dispatch(dims.head_dim);
+    let types = [operands.q.1, operands.k.1, operands.v.1];
+    let constants = constants(types, dims.head_dim, operands.dropout.is_some());
+    let slots = [
+        operands.q.0,
+        operands.k.0,
+        operands.v.0,
+        operands.masks.1,
+        operands.out,
+        operands.lse,
+        operands.state,
+    ];
     for key_begin in (0..dims.key_len).step_by(step) {
         let key_end = (key_begin + step).min(dims.key_len);
-        let params = Params {
-            visibility: operands.masks.0,
-            query_len: dims.query_len as u32,
-            key_len: dims.key_len as u32,
-            query_heads: dims.query_heads as u32,
-            key_heads: dims.key_heads as u32,
-            scale: operands.scale,
-            tiles_row,
-            tiles: tiles as u32,
-            key_begin: key_begin as u32,
-            key_end: key_end as u32,
-            dropout_query_offset: operands.dropout.map_or(0, |dropout| dropout.query_offset),
-            dropout_batch_offset: operands.dropout.map_or(0, |dropout| dropout.batch_offset),
-            dropout_threshold: operands.dropout.map_or(0, |dropout| dropout.threshold()),
-            seed_low: seed as u32,
-            seed_high: (seed >> 32) as u32,
-            keep_scale: operands.dropout.map_or(1.0, |dropout| dropout.keep_scale() as f32),
-            padding: 0,
-        };
-        let types = [operands.q.1, operands.k.1, operands.v.1];
-        let constants = constants(types, dims.head_dim, operands.dropout.is_some());
-        let slots = [
-            operands.q.0,
-            operands.k.0,
-            operands.v.0,
-            operands.masks.1,
-            operands.out,
-            operands.lse,
-            operands.state,
-        ];
-        pass.dispatch(&KERNEL, &constants, bytemuck::bytes_of(&params), &slots, tiles)?;
+        let work = 2 * u64::from(KERNEL.workgroup_size) * ((key_end - key_begin) * dims.head_dim) as u64;
+        for (tile_begin, tile_end) in tile_ranges(tiles, work) {
+            let params = Params {
+                visibility: operands.masks.0,
+                query_len: dims.query_len as u32,
+                key_len: dims.key_len as u32,
+                query_heads: dims.query_heads as u32,
+                key_heads: dims.key_heads as u32,
+                scale: operands.scale,
+                tiles_row,
+                tile_begin,
+                tile_end,
+                key_begin: key_begin as u32,
+                key_end: key_end as u32,
+                dropout_q_offset: operands.dropout.map_or(0, |dropout| dropout.q_offset),
+                dropout_batch_offset: operands.dropout.map_or(0, |dropout| dropout.batch_offset),
+                dropout_threshold: operands.dropout.map_or(0, |dropout| dropout.threshold()),
+                seed_low: seed as u32,
+                seed_high: (seed >> 32) as u32,
+                keep_scale: operands.dropout.map_or(1.0, |dropout| dropout.keep_scale() as f32),
+            };
+            let workgroups = u64::from(tile_end - tile_begin);
+            pass.dispatch(&KERNEL, &constants, bytemuck::bytes_of(&params), &slots, workgroups)?;
+        }
     }
     Ok(())
+}
+
+/// Words of `state`: none are needed while all keys are in one dispatch, but a binding is.
+pub(crate) fn state_words(dims: &Dims) -> u64 {
+    match keys_per_dispatch(dims.head_dim) < dims.key_len {
+        true => 2 * (dims.batch * dims.query_heads * dims.query_len) as u64,
+        false => 2,
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
     sources: &[GRID, ELEMENTS, ROUNDING, include_str!("../../shaders/cast.wgsl")],
     bindings: &[Binding::Uniform("params"), Binding::Read("x"), Binding::Write("y")],
     workgroup_size: 64,
+    params_size: size_of::<Params>(),
 };
 
 #[repr(C)]

@@ -13,6 +13,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
     sources: &[GRID, PHILOX, include_str!("../../shaders/dropout.wgsl")],
     bindings: &[Binding::Uniform("params"), Binding::Write("probs")],
     workgroup_size: 32,
+    params_size: size_of::<Params>(),
 };
 
 #[repr(C)]
@@ -48,7 +49,7 @@ pub(crate) fn dropout(
         query_heads: dims.query_heads as u32,
         row_blocks: row_blocks as u32,
         blocks: blocks as u32,
-        q_offset: dropout.query_offset + queries.begin as u32,
+        q_offset: dropout.q_offset.wrapping_add(queries.begin as u32),
         batch_offset: dropout.batch_offset,
         threshold: dropout.threshold(),
         seed_low: dropout.seed as u32,

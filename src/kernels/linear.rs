@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BLOCK, ELEMENTS, GRID, element_constant, loop_ranges};
+use super::{BLOCK, ELEMENTS, GRID, TILE_OUTPUTS, element_constant, loop_ranges, tile_ranges};
 use crate::gpu::{Binding, Constant, Kernel, Pass, Slot};
 use crate::{DType, Result};
 
@@ -18,6 +18,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
         Binding::Write("y"),
     ],
     workgroup_size: 8,
+    params_size: size_of::<Params>(),
 };
 
 #[repr(C)]
@@ -29,8 +30,8 @@ struct Params {
     k_begin: u32,
     k_end: u32,
     tiles_n: u32,
-    tiles: u32,
-    padding: u32,
+    tile_begin: u32,
+    tile_end: u32,
 }
 
 /// The operands of one linear projection.
@@ -77,7 +78,7 @@ pub(crate) fn variants() -> Vec<super::Variant> {
 pub(crate) fn linear(pass: &mut Pass<'_>, operands: &Linear<'_>) -> Result<()> {
     let [m, k, n] = operands.sizes.map(|size| size as u32);
     let (tiles_m, tiles_n) = (m.div_ceil(BLOCK), n.div_ceil(BLOCK * KERNEL.workgroup_size));
-    let tiles = tiles_m * tiles_n;
+    let tiles = u64::from(tiles_m) * u64::from(tiles_n);
     let constants =
         constants(operands.x.1, operands.w_type, operands.bias.is_some(), operands.gated.is_some());
     // A binding that a variant does not read still needs a buffer.
@@ -85,8 +86,12 @@ pub(crate) fn linear(pass: &mut Pass<'_>, operands: &Linear<'_>) -> Result<()> {
     let multiplicand = operands.gated.unwrap_or(operands.w);
     let slots = [operands.x.0, operands.w, bias, multiplicand, operands.y];
     for (k_begin, k_end) in loop_ranges(operands.sizes[1]) {
-        let params = Params { m, k, n, k_begin, k_end, tiles_n, tiles, padding: 0 };
-        pass.dispatch(&KERNEL, &constants, bytemuck::bytes_of(&params), &slots, u64::from(tiles))?;
+        let work = u64::from(TILE_OUTPUTS) * u64::from(k_end - k_begin);
+        for (tile_begin, tile_end) in tile_ranges(tiles, work) {
+            let params = Params { m, k, n, k_begin, k_end, tiles_n, tile_begin, tile_end };
+            let workgroups = u64::from(tile_end - tile_begin);
+            pass.dispatch(&KERNEL, &constants, bytemuck::bytes_of(&params), &slots, workgroups)?;
+        }
     }
     Ok(())
 }

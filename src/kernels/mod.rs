@@ -49,6 +49,9 @@ const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
 /// Rows and columns that one invocation of the register-blocked kernels computes.
 const BLOCK: u32 = 8;
 
+/// Results of one workgroup of those kernels: 8 rows × 8 columns of each of 8 lanes.
+const TILE_OUTPUTS: u32 = BLOCK * BLOCK * 8;
+
 /// Loop iterations in one dispatch. Mesa 22's lavapipe silently ends loops after 65,535, and no dispatch should run long
 /// enough to trip a watchdog. Heads are read in one loop.
 const LOOP_LIMIT: usize = crate::shapes::MAX_HEAD_DIM;
@@ -60,6 +63,15 @@ fn element_constant(dtype: DType) -> Constant {
         DType::F16 => 1,
         DType::Bf16 => 2,
     })
+}
+
+/// Multiply-adds in one dispatch: a tenth of a second on an adapter of 80 GFLOP/s, so that no watchdog ends it.
+const DISPATCH_WORK: u64 = 1 << 32;
+
+/// Ranges that cover `0..tiles`, each of at most [`DISPATCH_WORK`] multiply-adds or one tile.
+fn tile_ranges(tiles: u64, work_per_tile: u64) -> impl Iterator<Item = (u32, u32)> {
+    let step = (DISPATCH_WORK / work_per_tile.max(1)).max(1);
+    (0..tiles.div_ceil(step)).map(move |i| ((i * step) as u32, ((i + 1) * step).min(tiles) as u32))
 }
 
 /// Ranges of at most [`LOOP_LIMIT`] that cover `0..len`.

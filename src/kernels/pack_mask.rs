@@ -16,6 +16,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
         Binding::Write("bits"),
     ],
     workgroup_size: 64,
+    params_size: size_of::<Params>(),
 };
 
 #[repr(C)]

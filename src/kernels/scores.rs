@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BLOCK, ELEMENTS, GRID, VISIBLE, element_constant};
+use super::{BLOCK, ELEMENTS, GRID, TILE_OUTPUTS, VISIBLE, element_constant, tile_ranges};
 use crate::gpu::{Binding, Kernel, Pass, Slot};
 use crate::mask::Visibility;
 use crate::shapes::{Dims, Queries};
@@ -19,6 +19,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
         Binding::Write("scores"),
     ],
     workgroup_size: 8,
+    params_size: size_of::<Params>(),
 };
 
 #[repr(C)]
@@ -35,8 +36,8 @@ struct Params {
     scale: f32,
     tiles_row: u32,
     tiles_key: u32,
-    tiles: u32,
-    padding: u32,
+    tile_begin: u32,
+    tile_end: u32,
 }
 
 fn constants(q: DType, k: DType) -> [(&'static str, crate::gpu::Constant); 2] {
@@ -69,21 +70,26 @@ pub(crate) fn scores(pass: &mut Pass<'_>, dims: &Dims, operands: &Scores<'_>) ->
     let tiles_row = (group_rows as u32).div_ceil(BLOCK);
     let tiles_key = (dims.key_len as u32).div_ceil(BLOCK * KERNEL.workgroup_size);
     let tiles = u64::from(tiles_row) * u64::from(tiles_key) * (dims.batch * dims.key_heads) as u64;
-    let params = Params {
-        visibility,
-        query_len: dims.query_len as u32,
-        query_begin: queries.begin as u32,
-        queries: queries.count as u32,
-        key_len: dims.key_len as u32,
-        query_heads: dims.query_heads as u32,
-        key_heads: dims.key_heads as u32,
-        head_dim: dims.head_dim as u32,
-        scale: operands.scale,
-        tiles_row,
-        tiles_key,
-        tiles: tiles as u32,
-        padding: 0,
-    };
     let slots = [q, k, mask_bits, operands.scores];
-    pass.dispatch(&KERNEL, &constants(q_type, k_type), bytemuck::bytes_of(&params), &slots, tiles)
+    let work = u64::from(TILE_OUTPUTS) * dims.head_dim as u64;
+    for (tile_begin, tile_end) in tile_ranges(tiles, work) {
+        let params = Params {
+            visibility,
+            query_len: dims.query_len as u32,
+            query_begin: queries.begin as u32,
+            queries: queries.count as u32,
+            key_len: dims.key_len as u32,
+            query_heads: dims.query_heads as u32,
+            key_heads: dims.key_heads as u32,
+            head_dim: dims.head_dim as u32,
+            scale: operands.scale,
+            tiles_row,
+            tiles_key,
+            tile_begin,
+            tile_end,
+        };
+        let workgroups = u64::from(tile_end - tile_begin);
+        pass.dispatch(&KERNEL, &constants(q_type, k_type), bytemuck::bytes_of(&params), &slots, workgroups)?;
+    }
+    Ok(())
 }

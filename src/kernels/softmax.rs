@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::GRID;
+use super::{GRID, LOOP_LIMIT};
 use crate::Result;
 use crate::gpu::{Binding, Kernel, Pass, Slot};
 use crate::shapes::{Dims, Queries};
@@ -12,7 +12,11 @@ pub(crate) static KERNEL: Kernel = Kernel {
     sources: &[GRID, include_str!("../../shaders/softmax.wgsl")],
     bindings: &[Binding::Uniform("params"), Binding::Write("scores"), Binding::Write("lse")],
     workgroup_size: 32,
+    params_size: size_of::<Params>(),
 };
+
+/// The most keys of a row: its lanes go over them three times, and twice over each other's results.
+pub(crate) const MAX_KEYS: usize = (LOOP_LIMIT - 64) / 3 * 32;
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]

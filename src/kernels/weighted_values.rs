@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BLOCK, ELEMENTS, GRID, element_constant, loop_ranges};
+use super::{BLOCK, ELEMENTS, GRID, TILE_OUTPUTS, element_constant, loop_ranges, tile_ranges};
 use crate::gpu::{Binding, Kernel, Pass, Slot};
 use crate::shapes::{Dims, Queries};
 use crate::{DType, Result};
@@ -17,6 +17,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
         Binding::Write("out"),
     ],
     workgroup_size: 8,
+    params_size: size_of::<Params>(),
 };
 
 #[repr(C)]
@@ -33,7 +34,9 @@ struct Params {
     key_end: u32,
     tiles_row: u32,
     tiles_d: u32,
-    tiles: u32,
+    tile_begin: u32,
+    tile_end: u32,
+    padding: [u32; 3],
 }
 
 #[cfg(test)]
@@ -53,23 +56,29 @@ pub(crate) fn weighted_values(
     let tiles_row = ((queries.count * dims.group_size()) as u32).div_ceil(BLOCK);
     let tiles_d = (dims.head_dim as u32).div_ceil(BLOCK * KERNEL.workgroup_size);
     let tiles = u64::from(tiles_row) * u64::from(tiles_d) * (dims.batch * dims.key_heads) as u64;
+    let constants = [("V_TYPE", element_constant(v_type))];
     for (key_begin, key_end) in loop_ranges(dims.key_len) {
-        let params = Params {
-            query_len: dims.query_len as u32,
-            query_begin: queries.begin as u32,
-            queries: queries.count as u32,
-            key_len: dims.key_len as u32,
-            query_heads: dims.query_heads as u32,
-            key_heads: dims.key_heads as u32,
-            head_dim: dims.head_dim as u32,
-            key_begin,
-            key_end,
-            tiles_row,
-            tiles_d,
-            tiles: tiles as u32,
-        };
-        let constants = [("V_TYPE", element_constant(v_type))];
-        pass.dispatch(&KERNEL, &constants, bytemuck::bytes_of(&params), &[probs, v, out], tiles)?;
+        let work = u64::from(TILE_OUTPUTS) * u64::from(key_end - key_begin);
+        for (tile_begin, tile_end) in tile_ranges(tiles, work) {
+            let params = Params {
+                query_len: dims.query_len as u32,
+                query_begin: queries.begin as u32,
+                queries: queries.count as u32,
+                key_len: dims.key_len as u32,
+                query_heads: dims.query_heads as u32,
+                key_heads: dims.key_heads as u32,
+                head_dim: dims.head_dim as u32,
+                key_begin,
+                key_end,
+                tiles_row,
+                tiles_d,
+                tile_begin,
+                tile_end,
+                padding: [0; 3],
+            };
+            let workgroups = u64::from(tile_end - tile_begin);
+            pass.dispatch(&KERNEL, &constants, bytemuck::bytes_of(&params), &[probs, v, out], workgroups)?;
+        }
     }
     Ok(())
 }

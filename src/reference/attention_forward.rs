@@ -2,6 +2,8 @@ use super::{Visibility, dropout, scores, softmax, weighted_values};
 use crate::shapes::Dims;
 use crate::{Array, Dropout, Result};
 
+const OPERATION: &str = "reference::attention_forward";
+
 /// The options of [`attention_forward`].
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionOptions<'a> {
@@ -31,7 +33,11 @@ pub fn attention_forward(
     v: &Array<f64>,
     options: &AttentionOptions<'_>,
 ) -> Result<Attention> {
-    Dims::of_heads("reference::attention_forward", q.shape(), k.shape(), v.shape())?;
+    let dims = Dims::of_heads(OPERATION, q.shape(), k.shape(), v.shape())?;
+    options.visibility.check(OPERATION, &dims)?;
+    if let Some(dropout) = &options.dropout {
+        dropout.check(OPERATION)?;
+    }
     let (probs, lse) = softmax(&scores(q, k, &options.visibility, options.scale));
     let output = match &options.dropout {
         Some(dropped) => weighted_values(&dropout(&probs, dropped), v),

@@ -1,5 +1,4 @@
 use super::{AttentionOptions, Visibility, attention_forward, cast, gated_linear, linear};
-use crate::mask::{attention_mask_shape, check_sequence_mask};
 use crate::shapes::Dims;
 use crate::{Array, Config, Dropout, Error, FeatureWidths, Projection, Result, Weights};
 
@@ -18,12 +17,12 @@ pub struct CallOptions<'a> {
     pub value_mask: Option<&'a Array<bool>>,
     /// `[B,S]`
     pub key_mask: Option<&'a Array<bool>>,
-    /// Query t sees keys s ≤ t + `query_offset` only.
+    /// Query t sees keys s ≤ t + `q_offset` only.
     pub use_causal_mask: bool,
     /// Drops probabilities with the config's `dropout` and this seed; `None` drops nothing.
     pub dropout_seed: Option<u64>,
     /// Position of the first query among the keys.
-    pub query_offset: u32,
+    pub q_offset: u32,
     /// Position of the first batch element in its batch.
     pub batch_offset: u32,
 }
@@ -52,7 +51,16 @@ pub fn call(
     let widths = weights.widths(CALL, config)?;
     let dims = Dims::new(CALL, config, query.shape(), value.shape(), options.key.map(Array::shape))?;
     check_widths(widths, query, value, options.key)?;
-    check_masks(&dims, options)?;
+    let visibility = Visibility {
+        causal: options.use_causal_mask,
+        window: config.sliding_window,
+        q_offset: options.q_offset as usize,
+        attention_mask: options.attention_mask,
+        query_mask: options.query_mask,
+        value_mask: options.value_mask,
+        key_mask: options.key_mask,
+    };
+    visibility.check(CALL, &dims)?;
     let Dims { batch: b, query_len: t, key_len: s, query_heads: h, key_heads: hkv, head_dim: d } = dims;
 
     let dtype = config.dtype.compute_dtype();
@@ -67,19 +75,11 @@ pub fn call(
     let v = project(&weights.value, &value, [b * s, widths.value, hkv * d]);
     let attention_options = AttentionOptions {
         scale: 1.0 / (d as f64).sqrt(),
-        visibility: Visibility {
-            causal: options.use_causal_mask,
-            window: config.sliding_window,
-            query_offset: options.query_offset as usize,
-            attention_mask: options.attention_mask,
-            query_mask: options.query_mask,
-            value_mask: options.value_mask,
-            key_mask: options.key_mask,
-        },
+        visibility,
         dropout: options.dropout_seed.filter(|_| config.dropout > 0.0).map(|seed| Dropout {
             probability: config.dropout,
             seed,
-            query_offset: options.query_offset,
+            q_offset: options.q_offset,
             batch_offset: options.batch_offset,
         }),
     };
@@ -122,22 +122,6 @@ fn check_widths(
         if x.shape()[2] != width {
             let expected = format!("of feature width {width}, for which the layer is built");
             return Err(Error::argument(CALL, name, expected, format!("shape {:?}", x.shape())));
-        }
-    }
-    Ok(())
-}
-
-fn check_masks(dims: &Dims, options: &CallOptions<'_>) -> Result<()> {
-    if let Some(mask) = options.attention_mask {
-        attention_mask_shape(CALL, mask.shape(), dims)?;
-    }
-    for (name, mask, length) in [
-        ("query_mask", options.query_mask, dims.query_len),
-        ("value_mask", options.value_mask, dims.key_len),
-        ("key_mask", options.key_mask, dims.key_len),
-    ] {
-        if let Some(mask) = mask {
-            check_sequence_mask(CALL, name, mask.shape(), [dims.batch, length])?;
         }
     }
     Ok(())

@@ -1,14 +1,16 @@
-use crate::Array;
+use crate::mask::{attention_mask_shape, check_sequence_mask};
+use crate::shapes::Dims;
+use crate::{Array, Result};
 
 /// What decides whether query t of head h in batch element b sees key s. Masks are of any shape that broadcasts.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Visibility<'a> {
-    /// Keys s ≤ t + `query_offset` only.
+    /// Keys s ≤ t + `q_offset` only.
     pub causal: bool,
-    /// Keys with |t + `query_offset` − s| < `window` only.
+    /// Keys with |t + `q_offset` − s| < `window` only.
     pub window: Option<usize>,
     /// Position of the first query among the keys.
-    pub query_offset: usize,
+    pub q_offset: usize,
     /// `[T,S]`, `[B,T,S]` or `[B,H,T,S]`, any axis 1.
     pub attention_mask: Option<&'a Array<bool>>,
     /// `[B,T]`
@@ -20,9 +22,26 @@ pub struct Visibility<'a> {
 }
 
 impl Visibility<'_> {
+    /// Fails where a mask does not fit.
+    pub(crate) fn check(&self, operation: &'static str, dims: &Dims) -> Result<()> {
+        if let Some(mask) = self.attention_mask {
+            attention_mask_shape(operation, mask.shape(), dims)?;
+        }
+        for (name, mask, length) in [
+            ("query_mask", self.query_mask, dims.query_len),
+            ("value_mask", self.value_mask, dims.key_len),
+            ("key_mask", self.key_mask, dims.key_len),
+        ] {
+            if let Some(mask) = mask {
+                check_sequence_mask(operation, name, mask.shape(), [dims.batch, length])?;
+            }
+        }
+        Ok(())
+    }
+
     /// The one rule.
     pub fn visible(&self, b: usize, h: usize, t: usize, s: usize) -> bool {
-        let position = t + self.query_offset;
+        let position = t + self.q_offset;
         let attention = self.attention_mask.is_none_or(|mask| match mask.shape().len() {
             2 => at(mask, &[t, s]),
             3 => at(mask, &[b, t, s]),

@@ -61,7 +61,7 @@ pub struct Case {
     /// query_mask, value_mask, key_mask
     pub masks: [bool; 3],
     pub dropout_seed: Option<u64>,
-    pub query_offset: u32,
+    pub q_offset: u32,
     pub batch_offset: u32,
     pub path: AttentionPath,
     pub seed: u32,
@@ -79,7 +79,7 @@ impl Case {
             attention_mask: None,
             masks: [false; 3],
             dropout_seed: None,
-            query_offset: 0,
+            q_offset: 0,
             batch_offset: 0,
             path: AttentionPath::Chained,
             seed: 1,
@@ -121,7 +121,7 @@ impl Case {
             key_mask: data.key_mask.as_ref(),
             use_causal_mask: self.causal,
             dropout_seed: self.dropout_seed,
-            query_offset: self.query_offset,
+            q_offset: self.q_offset,
             batch_offset: self.batch_offset,
         };
         let weights = self.weights().map(Array::to_f64);
@@ -205,7 +205,7 @@ impl Inputs {
             return_attention_scores: scores,
             training: case.dropout_seed.is_some(),
             seed: case.dropout_seed,
-            query_offset: case.query_offset,
+            q_offset: case.q_offset,
             batch_offset: case.batch_offset,
             path: Some(case.path),
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use naga::back::{glsl, hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
-use super::super::{LOOP_LIMIT, all, loop_ranges};
+use super::super::{DISPATCH_WORK, LOOP_LIMIT, all, loop_ranges, tile_ranges};
 use crate::gpu::{Binding, Constant, Kernel};
 
 /// Parses and validates, with no capability beyond those that every WebGPU device has.
@@ -87,6 +87,10 @@ fn bindings_entry_and_workgroup_size_are_those_of_the_wgsl() {
                 }
             });
             assert_eq!(found, declared.collect::<Vec<_>>(), "{}", kernel.name);
+            let uniform =
+                module.global_variables.iter().find(|(_, v)| v.space == naga::AddressSpace::Uniform);
+            let params = module.types[uniform.unwrap().1.ty].inner.size(module.to_ctx());
+            assert_eq!(params as usize, kernel.params_size, "{}: size of Params", kernel.name);
             let entry = &module.entry_points[0];
             assert_eq!(entry.name, crate::gpu::kernel::ENTRY);
             assert_eq!(entry.workgroup_size, [kernel.workgroup_size, 1, 1], "{}", kernel.name);
@@ -103,8 +107,6 @@ fn bindings_entry_and_workgroup_size_are_those_of_the_wgsl() {
     }
 }
 
-/// Sizes of the uniform structs, in WGSL and in Rust, are compared by dispatching: wgpu refuses a uniform buffer that is
-/// smaller than the struct. Here, that each struct is a whole number of 16-byte rows or nothing behind it is read.
 #[test]
 fn every_kernel_has_its_files() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -121,6 +123,21 @@ fn every_kernel_has_its_files() {
     assert_eq!(stems("shaders", "wgsl"), table);
     assert_eq!(stems("src/kernels", "rs"), table);
     assert!(stems("src/reference", "rs").is_superset(&table));
+}
+
+#[test]
+fn tile_ranges_cover_everything_once_and_bound_the_work() {
+    for (tiles, work) in
+        [(1, 1), (1, u64::MAX), (1000, DISPATCH_WORK / 10), (7, DISPATCH_WORK), (123_457, 999_999)]
+    {
+        let ranges: Vec<_> = tile_ranges(tiles, work).collect();
+        assert_eq!(ranges[0].0, 0);
+        assert_eq!(u64::from(ranges[ranges.len() - 1].1), tiles);
+        assert!(ranges.windows(2).all(|pair| pair[0].1 == pair[1].0));
+        let one =
+            |&(begin, end): &(u32, u32)| end - begin == 1 || u64::from(end - begin) * work <= DISPATCH_WORK;
+        assert!(ranges.iter().all(one), "{tiles} {work}");
+    }
 }
 
 #[test]

@@ -234,7 +234,7 @@ fn scores_are_the_references_under_every_mask() {
                 let visibility = Visibility {
                     causal: on(0),
                     window: on(1).then_some(1 + i * 3),
-                    query_offset: i * 2,
+                    q_offset: i * 2,
                     attention_mask: attention_mask.as_ref(),
                     query_mask: on(2).then_some(&query_mask),
                     value_mask: on(3).then_some(&value_mask),
@@ -255,7 +255,7 @@ fn scores_are_the_references_under_every_mask() {
                     value_mask: tensors[2].as_ref(),
                     key_mask: tensors[3].as_ref(),
                     causal: visibility.causal,
-                    query_offset: visibility.query_offset as u32,
+                    q_offset: visibility.q_offset as u32,
                     sliding_window: visibility.window,
                 };
                 let expected = reference::scores(&q_ref, &k_ref, &visibility, f64::from(0.3f32));
@@ -315,6 +315,13 @@ fn softmax_is_the_references_even_on_empty_rows_and_large_scores() {
 }
 
 #[test]
+fn a_visible_nan_is_not_taken_for_a_hidden_key() {
+    let scores = Array::new([1, 1, 1, 3], [f64::NAN, f64::NEG_INFINITY, f64::NAN]).unwrap();
+    let (probs, lse) = reference::softmax(&scores);
+    assert!(probs.data()[0].is_nan() && lse[0].is_nan());
+}
+
+#[test]
 fn dropout_drops_what_the_host_drops_bit_for_bit() {
     let gpu = gpu();
     for (case, sizes) in DIMS.into_iter().enumerate() {
@@ -322,7 +329,7 @@ fn dropout_drops_what_the_host_drops_bit_for_bit() {
         let dropout = Dropout {
             probability: [0.1, 0.5, 0.9][case % 3],
             seed: 0xfeed_0000_beef_0000 + case as u64,
-            query_offset: case as u32,
+            q_offset: case as u32,
             batch_offset: 3 * case as u32,
         };
         let ones = Array::from_fn([b, h, t, s], |_| 1.0);
@@ -409,7 +416,7 @@ fn fused_attention_is_the_references_under_every_mask() {
             let visibility = Visibility {
                 causal: on(0),
                 window: on(1).then_some(1 + 5 * case),
-                query_offset: if on(2) { s / 2 } else { 0 },
+                q_offset: if on(2) { s / 2 } else { 0 },
                 attention_mask: on(3).then_some(&attention_mask),
                 query_mask: on(4).then_some(&query_mask),
                 value_mask: None,
@@ -418,7 +425,7 @@ fn fused_attention_is_the_references_under_every_mask() {
             let dropout = (flags % 3 == 1).then_some(Dropout {
                 probability: 0.3,
                 seed: 1 << 40 | 9,
-                query_offset: 3,
+                q_offset: 3,
                 batch_offset: 1,
             });
             let upload = |mask: Option<&Array<bool>>| {
@@ -431,7 +438,7 @@ fn fused_attention_is_the_references_under_every_mask() {
                 value_mask: None,
                 key_mask: masks[2].as_ref(),
                 causal: visibility.causal,
-                query_offset: visibility.query_offset as u32,
+                q_offset: visibility.q_offset as u32,
                 sliding_window: visibility.window,
             };
             let (v, v_ref) = if on(5) { (&v, &v_ref) } else { (&clean, &clean_ref) };
