@@ -10,51 +10,62 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("can't read {}", path.display()))
 }
 
-/// An output, made before the work, so that one that can't be written is found out at once.
+/// An output. That it can be written is tried before the work; nothing is left behind if the work ends otherwise.
 pub(crate) enum Output {
-    /// A file beside the one wanted, which takes its name when it is complete.
-    File { path: PathBuf, beside: tempfile::NamedTempFile },
+    /// Written beside under another name, which becomes the right one when all is there.
+    File(PathBuf),
     /// What exists and is no file, such as a pipe or a device: written to as it is.
-    Special { path: PathBuf, open: fs::File },
+    Special(PathBuf),
 }
 
 impl Output {
-    pub(crate) fn create(path: &Path) -> Result<Self> {
+    pub(crate) fn new(path: &Path) -> Result<Self> {
         let refuse = || format!("can't write {}", path.display());
         // Behind a link, the file that it leads to is replaced, not the link.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-        match fs::metadata(&path) {
-            Ok(found) if found.is_dir() => return Err(anyhow!("it is a folder")).with_context(refuse),
-            Ok(found) if !found.is_file() => {
-                let open = fs::OpenOptions::new().write(true).open(&path).with_context(refuse)?;
-                return Ok(Self::Special { path, open });
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        match fs::metadata(&real) {
+            Ok(found) if found.is_dir() => Err(anyhow!("it is a folder")).with_context(refuse),
+            Ok(found) if !found.is_file() => Ok(Self::Special(real)),
+            _ => {
+                beside(&real).with_context(refuse)?;
+                Ok(Self::File(real))
             }
-            _ => {}
         }
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".gqa-");
-        // What any new file gets, less the umask; the default would be for the owner alone.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let beside = builder.tempfile_in(folder).with_context(refuse)?;
-        Ok(Self::File { path, beside })
+    }
+
+    /// Whether this is the file at `path`.
+    pub(crate) fn is(&self, path: &Path) -> bool {
+        matches!(self, Self::File(own) if fs::canonicalize(path).is_ok_and(|path| path == *own))
     }
 
     pub(crate) fn finish(self, bytes: &[u8]) -> Result<()> {
-        match self {
-            Self::File { path, mut beside } => {
-                let refuse = || format!("can't write {}", path.display());
-                beside.write_all(bytes).with_context(refuse)?;
-                beside.as_file().sync_all().with_context(refuse)?;
-                beside.persist(&path).map(drop).with_context(refuse)
+        let (Self::File(path) | Self::Special(path)) = &self;
+        let refuse = || format!("can't write {}", path.display());
+        match &self {
+            Self::File(path) => {
+                let mut file = beside(path).with_context(refuse)?;
+                file.write_all(bytes).with_context(refuse)?;
+                file.as_file().sync_all().with_context(refuse)?;
+                file.persist(path).map(drop).with_context(refuse)
             }
-            Self::Special { path, mut open } => {
-                open.write_all(bytes).with_context(|| format!("can't write {}", path.display()))
+            Self::Special(path) => {
+                let mut file = fs::OpenOptions::new().write(true).open(path).with_context(refuse)?;
+                file.write_all(bytes).with_context(refuse)
             }
         }
     }
+}
+
+/// A new file in the folder of `path`, which is removed unless it is given its name.
+fn beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".gqa-");
+    // What any new file gets, less the umask; the default would be for the owner alone.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
 }

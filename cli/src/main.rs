@@ -45,10 +45,17 @@ fn main() -> ExitCode {
         }
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("gqa: {error:#}");
+            eprintln!("gqa: {}", plain(&format!("{error:#}"), ""));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Text from files without what would move a terminal's cursor: control characters but for `kept`, written as escapes.
+fn plain(text: &str, kept: &str) -> String {
+    let escape =
+        |c: char| if c.is_control() && !kept.contains(c) { c.escape_default().to_string() } else { c.into() };
+    text.chars().map(escape).collect()
 }
 
 /// Whether something could not be printed.
@@ -59,7 +66,8 @@ static UNSAID: AtomicBool = AtomicBool::new(false);
 macro_rules! say {
     ($($argument:tt)*) => {{
         use std::io::Write as _;
-        if let Err(error) = writeln!(std::io::stdout(), $($argument)*)
+        let line = crate::plain(&format!($($argument)*), "\n");
+        if let Err(error) = writeln!(std::io::stdout(), "{line}")
             && error.kind() != std::io::ErrorKind::BrokenPipe
         {
             crate::UNSAID.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -54,9 +54,13 @@ pub(crate) struct Args {
 const PASSED_OVER: [&str; 2] = ["output_gradient", "target"];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let output = files::Output::create(&args.output)?;
+    let output = files::Output::new(&args.output)?;
+    for input in [Some(&args.model), Some(&args.inputs), args.weights.as_ref()].into_iter().flatten() {
+        ensure!(!output.is(input), "--output would overwrite {}, which is read", input.display());
+    }
     let (name, config, weights) = load_layer(args)?;
-    let inputs = Inputs::load(&args.inputs).with_context(|| args.inputs.display().to_string())?;
+    let inputs = files::read(&args.inputs)?;
+    let inputs = Inputs::parse(&inputs).with_context(|| args.inputs.display().to_string())?;
     let on_reference = args.adapter.as_deref() == Some("reference");
     ensure!(
         !(on_reference && args.check),
@@ -96,8 +100,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// The layer that the arguments name: its name, configuration and weights.
 fn load_layer(args: &Args) -> Result<(String, Config, Weights)> {
     let named = |path: &Path| path.display().to_string();
-    let model = files::read(&args.model)?;
-    let opened = ModelFile::from_bytes(model.clone()).with_context(|| named(&args.model))?;
+    let opened = ModelFile::from_bytes(files::read(&args.model)?).with_context(|| named(&args.model))?;
     let Some(weights_path) = &args.weights else {
         if opened.kind() == FileKind::Config {
             bail!("{}: a configuration has no weights, give them with --weights", named(&args.model));
@@ -109,16 +112,11 @@ fn load_layer(args: &Args) -> Result<(String, Config, Weights)> {
         return Ok((layer.name().into(), config, weights));
     };
     // With weights from elsewhere, the model gives the configuration alone.
-    let json = match opened.kind() {
-        FileKind::Config => String::from_utf8(model).with_context(|| named(&args.model))?,
-        FileKind::Archive => {
-            let layer = opened.layer(args.layer.as_deref()).with_context(|| named(&args.model))?;
-            layer.config().with_context(|| named(&args.model))?.to_keras_json().to_string()
-        }
-        _ => bail!("{}: --model takes a .keras archive or a configuration JSON", named(&args.model)),
-    };
+    if !matches!(opened.kind(), FileKind::Config | FileKind::Archive) {
+        bail!("{}: --model takes a .keras archive or a configuration JSON", named(&args.model));
+    }
     let both = || format!("{} with {}", named(weights_path), named(&args.model));
-    let file = ModelFile::from_parts(&json, files::read(weights_path)?).with_context(both)?;
+    let file = opened.with_weights(files::read(weights_path)?).with_context(both)?;
     let layer = file.layer(args.layer.as_deref()).with_context(both)?;
     warn_unknown(layer.unknown_keys());
     let weights = file.weights(layer).with_context(both)?;
@@ -156,9 +154,8 @@ const FLOATS: [&str; 3] = ["query", "value", "key"];
 const MASKS: [&str; 4] = ["attention_mask", "query_mask", "value_mask", "key_mask"];
 
 impl Inputs {
-    fn load(path: &Path) -> Result<Self> {
-        let bytes = files::read(path)?;
-        let tensors = read_tensors(&bytes)?;
+    fn parse(bytes: &[u8]) -> Result<Self> {
+        let tensors = read_tensors(bytes)?;
         let found: Vec<_> = tensors.iter().map(|tensor| tensor.name.clone()).collect();
         let mut floats = [None, None, None];
         let mut masks = [None, None, None, None];

@@ -9,10 +9,21 @@ use gqa::{Array, DType};
 
 /// The command, started like the tests themselves: through the runner that cargo was given, if it was.
 fn gqa(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+fn command(args: &[&str]) -> Command {
     let runner = std::env::var("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER").unwrap_or_default();
     let mut words = runner.split_whitespace().chain([env!("CARGO_BIN_EXE_gqa")]);
     let mut command = Command::new(words.next().unwrap());
-    command.args(words).args(args).output().unwrap()
+    command.args(words).args(args);
+    command
+}
+
+/// The command with its standard output going to a file.
+fn gqa_to(path: &str, args: &[&str]) -> Output {
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    command(args).stdout(file).output().unwrap()
 }
 
 fn stdout(output: &Output) -> String {
@@ -215,6 +226,38 @@ fn inspect_lists_layers_configurations_and_shapes() {
 }
 
 #[test]
+fn weights_from_another_file_keep_the_names_of_nested_layers() {
+    let folder = Folder::new();
+    let (model, inputs) = (fixture("nested.keras"), fixture("nested_deep.inputs.safetensors"));
+    let listed = succeeds(&["inspect", &model]);
+    let name = listed.lines().find(|line| line.ends_with("deep_attention")).unwrap();
+    assert!(name.contains('/'), "{name}");
+    let run = |extra: &[&str]| {
+        let output = folder.path("out.safetensors");
+        let args =
+            ["run", "--model", &model, "--layer", name, "--inputs", &inputs, "--output", &output, "--causal"];
+        succeeds(&[&args[..], extra].concat());
+        float(&read(&output), "attention_output")
+    };
+    assert_eq!(run(&["--weights", &model]), run(&[]));
+}
+
+#[test]
+fn every_command_of_the_readme_runs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let commands = readme.lines().filter_map(|line| line.strip_prefix("cargo run --release -p gqa-cli -- "));
+    let mut count = 0;
+    for line in commands {
+        let args: Vec<&str> = line.split_whitespace().collect();
+        let output = command(&args).current_dir(&root).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        count += 1;
+    }
+    assert_eq!(count, 3, "commands in the README");
+}
+
+#[test]
 fn mistakes_get_one_readable_sentence_and_leave_no_file() {
     let folder = Folder::new();
     let model = fixture("several.keras");
@@ -273,6 +316,12 @@ fn mistakes_get_one_readable_sentence_and_leave_no_file() {
     let whole = tensors(&[("query", &x), ("value", &x)]);
     bad("cut", &whole[..whole.len() - 7], &["safetensors"]);
 
+    bad("escape", &tensors(&[("query", &x), ("\u{1b}[31m\n", &x)]), &["unknown tensor `\\u{1b}[31m\\n`"]);
+    let precious = folder.write("precious.keras", &std::fs::read(&plain).unwrap());
+    run(&["--model", &precious, "--output", &precious], &["--output would overwrite", "precious.keras"]);
+    assert_eq!(std::fs::read(&precious).unwrap(), std::fs::read(&plain).unwrap());
+    std::fs::remove_file(precious).unwrap();
+
     let archive = std::fs::read(&plain).unwrap();
     for length in [0, 10, archive.len() / 2, archive.len() - 30] {
         let cut = folder.write("cut.keras", &archive[..length]);
@@ -305,6 +354,8 @@ fn tensors_for_training_are_passed_over_and_an_old_output_is_replaced_whole() {
     // A link stays a link, and what is no file is written to and not replaced.
     #[cfg(unix)]
     {
+        let full = gqa_to("/dev/full", &["run", "--model", &model, "--inputs", &inputs, "--output", &output]);
+        assert!(!full.status.success() && float(&read(&output), "attention_output").shape() == [2, 5, 11]);
         let link = folder.path("link");
         std::os::unix::fs::symlink(&output, &link).unwrap();
         succeeds(&["run", "--model", &model, "--inputs", &inputs, "--output", &link]);

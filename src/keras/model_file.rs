@@ -1,5 +1,7 @@
 //! A file of Keras or safetensors, whatever its kind: which attention layers it has, and their weights.
 
+use serde_json::Value;
+
 use std::fmt;
 
 use super::{
@@ -20,6 +22,7 @@ use crate::{Error, Result, Weights};
 pub struct ModelFile {
     kind: FileKind,
     keras_version: Option<String>,
+    config: Option<Value>,
     layers: Vec<LayerEntry>,
     /// The layer that the given configuration names, where it names one of several.
     preferred: Option<usize>,
@@ -55,6 +58,18 @@ impl ModelFile {
     /// [`from_bytes`](Self::from_bytes), or with a configuration [`from_parts`](Self::from_parts), under other limits.
     pub fn read(bytes: Vec<u8>, config_json: Option<&str>, limits: &Limits) -> Result<Self> {
         let given = config_json.map(|text| parse(JSON, text, limits.json_bytes)).transpose()?;
+        Self::read_with(bytes, given, limits)
+    }
+
+    /// The weights of another file (`.weights.h5`, safetensors or `.keras`) under this file's configuration.
+    pub fn with_weights(&self, weights: impl Into<Vec<u8>>) -> Result<Self> {
+        match &self.config {
+            Some(config) => Self::read_with(weights.into(), Some(config.clone()), &Limits::default()),
+            None => Err(Error::file(self.kind.format(), "it has no configuration")),
+        }
+    }
+
+    fn read_with(bytes: Vec<u8>, given: Option<Value>, limits: &Limits) -> Result<Self> {
         let largest = limits.expanded(bytes.len());
         let (mut keras_version, mut config, source);
         let kind = kind_of(&bytes)?;
@@ -96,7 +111,7 @@ impl ModelFile {
         config = given.or(config);
         keras_version = keras_version.map(|version| clip(&version, 80));
         let (layers, preferred) = entries(kind, config.as_ref(), &source)?;
-        Ok(Self { kind, keras_version, layers, preferred, source, largest })
+        Ok(Self { kind, keras_version, config, layers, preferred, source, largest })
     }
 
     /// What kind of file it is.

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use crate::adapters::{self, Adapter};
 use crate::steps::{self, AfterFailure, Step};
-use crate::{adapters, cargo, root, target_dir};
+use crate::{cargo, root, target_dir};
 
 /// What is shown, and the arguments of `gqa` that show it.
 fn demo() -> [(&'static str, Vec<&'static str>); 3] {
@@ -28,6 +29,11 @@ pub(crate) fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    steps::run(steps(&adapter), AfterFailure::Stop)
+}
+
+/// The demo on this adapter.
+pub(crate) fn steps(adapter: &Adapter) -> Vec<Step> {
     let build = cargo(["build", "--release", "--package", "gqa-cli"]);
     let mut steps = vec![Step::new("build the command", build)];
     for (title, args) in demo() {
@@ -36,5 +42,5 @@ pub(crate) fn run() -> ExitCode {
         gqa.current_dir(root()).args(args);
         steps.push(Step::new(title, gqa));
     }
-    steps::run(steps, AfterFailure::Stop)
+    steps
 }
