@@ -338,6 +338,27 @@ fn mistakes_get_one_readable_sentence_and_leave_no_file() {
     assert_eq!(folder.files(), Vec::<PathBuf>::new(), "something was left behind");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_machine_without_an_adapter_is_told_what_to_do() {
+    let folder = Folder::new();
+    let (model, inputs) = (fixture("demo.keras"), fixture("demo.inputs.safetensors"));
+    let output = folder.path("out.safetensors");
+    let run = ["run", "--model", &model, "--inputs", &inputs, "--output", &output];
+    for args in [&["adapters"][..], &run] {
+        // No driver of Linux speaks Metal.
+        let output = command(args).env("WGPU_BACKEND", "metal").env_remove("GQA_ADAPTER").output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success());
+        assert!(
+            error.contains("gqa: no GPU adapter was found") && error.contains("mesa-vulkan-drivers"),
+            "{error}"
+        );
+    }
+    assert_eq!(folder.files(), Vec::<PathBuf>::new());
+    succeeds(&[&run[..], &["--adapter", "reference"]].concat());
+}
+
 #[test]
 fn tensors_for_training_are_passed_over_and_an_old_output_is_replaced_whole() {
     let folder = Folder::new();
