@@ -89,16 +89,6 @@ fn quad_of_v(start: u32, quad: u32) -> vec4<f32> {
     return select(vec4<f32>(), vec4<f32>(load_v(i.x), load_v(i.y), load_v(i.z), load_v(i.w)), d < vec4<u32>(HEAD_DIM));
 }
 
-/// Whether all four are neither NaN nor infinite, by their bits: drivers disagree on comparisons with NaN.
-fn finite(x: vec4<f32>) -> bool {
-    return all((bitcast<vec4<u32>>(x) & vec4<u32>(0x7f800000u)) != vec4<u32>(0x7f800000u));
-}
-
-/// p · x, and exactly 0 where p is, whatever x. By the bits of p, so that no fast arithmetic takes the test for redundant.
-fn weigh(p: f32, x: vec4<f32>) -> vec4<f32> {
-    return select(p * x, vec4<f32>(), vec4<bool>((bitcast<u32>(p) << 1u) == 0u));
-}
-
 /// Whether key s exists in this dispatch and query t sees it.
 fn sees(b: u32, h: u32, t: u32, s: u32) -> bool {
     return s < params.key_end && visible(b, h, t, min(s, params.key_len - 1u));

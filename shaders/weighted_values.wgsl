@@ -47,16 +47,6 @@ fn probs_start(b: u32, key_head: u32, row: u32) -> u32 {
     return ((b * params.query_heads + h) * params.queries + i) * params.key_len;
 }
 
-/// Which lanes are neither NaN nor infinite, by their bits: drivers disagree on comparisons with NaN.
-fn finite(x: vec4<f32>) -> vec4<bool> {
-    return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7f800000u)) != vec4<u32>(0x7f800000u);
-}
-
-/// p · x, and exactly 0 where p is, whatever x. By the bits of p, so that no fast arithmetic takes the test for redundant.
-fn weigh(p: f32, x: vec4<f32>) -> vec4<f32> {
-    return select(p * x, vec4<f32>(), vec4<bool>((bitcast<u32>(p) << 1u) == 0u));
-}
-
 fn store(start: u32, d: u32, sum: f32) {
     if (d >= params.head_dim) {
         return;
@@ -143,7 +133,7 @@ fn main(
         let w5 = probs[p5 + s];
         let w6 = probs[p6 + s];
         let w7 = probs[p7 + s];
-        if (all(finite(low)) && all(finite(high))) {
+        if (finite(low) && finite(high)) {
             a0 += w0 * low; b0 += w0 * high;
             a1 += w1 * low; b1 += w1 * high;
             a2 += w2 * low; b2 += w2 * high;

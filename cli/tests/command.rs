@@ -255,6 +255,7 @@ fn every_command_of_the_readme_runs() {
         count += 1;
     }
     assert_eq!(count, 3, "commands in the README");
+    std::fs::remove_file(root.join("out.safetensors")).unwrap();
 }
 
 #[test]

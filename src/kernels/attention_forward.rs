@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{ELEMENTS, GRID, LOOP_LIMIT, PHILOX, VISIBLE, element_constant, tile_ranges};
+use super::{ELEMENTS, GRID, LOOP_LIMIT, PHILOX, VISIBLE, WEIGH, element_constant, tile_ranges};
 use crate::dropout::Dropout;
 use crate::gpu::{Binding, Constant, Kernel, Pass, Slot};
 use crate::mask::Visibility;
@@ -11,7 +11,7 @@ use crate::{DType, Result};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "attention_forward",
-    sources: &[GRID, ELEMENTS, PHILOX, VISIBLE, include_str!("../../shaders/attention_forward.wgsl")],
+    sources: &[GRID, ELEMENTS, PHILOX, VISIBLE, WEIGH, include_str!("../../shaders/attention_forward.wgsl")],
     bindings: &[
         Binding::Uniform("params"),
         Binding::Read("q"),

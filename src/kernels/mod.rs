@@ -40,6 +40,7 @@ const ELEMENTS: &str = include_str!("../../shaders/shared/elements.wgsl");
 const GRID: &str = include_str!("../../shaders/shared/grid.wgsl");
 const PHILOX: &str = include_str!("../../shaders/shared/philox.wgsl");
 const ROUNDING: &str = include_str!("../../shaders/shared/rounding.wgsl");
+const WEIGH: &str = include_str!("../../shaders/shared/weigh.wgsl");
 const VISIBLE: &str = include_str!("../../shaders/shared/visible.wgsl");
 
 /// The float types a kernel can be specialised for.

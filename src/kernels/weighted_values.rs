@@ -2,14 +2,14 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BLOCK, ELEMENTS, GRID, TILE_OUTPUTS, element_constant, loop_ranges, tile_ranges};
+use super::{BLOCK, ELEMENTS, GRID, TILE_OUTPUTS, WEIGH, element_constant, loop_ranges, tile_ranges};
 use crate::gpu::{Binding, Kernel, Pass, Slot};
 use crate::shapes::{Dims, Queries};
 use crate::{DType, Result};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "weighted_values",
-    sources: &[GRID, ELEMENTS, include_str!("../../shaders/weighted_values.wgsl")],
+    sources: &[GRID, ELEMENTS, WEIGH, include_str!("../../shaders/weighted_values.wgsl")],
     bindings: &[
         Binding::Uniform("params"),
         Binding::Read("probs"),

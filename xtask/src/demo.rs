@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use crate::adapters::{self, Adapter};
-use crate::steps::{self, AfterFailure, Step};
+use crate::steps::{self, AfterFailure, Step, quoted};
 use crate::{cargo, root, target_dir};
 
 /// What is shown, and the arguments of `gqa` that show it.
-fn demo() -> [(&'static str, Vec<&'static str>); 3] {
+fn demo(output: &str) -> [(&'static str, Vec<&str>); 3] {
     let model = "tests/fixtures/keras-3.15.1/demo.keras";
     let inputs = "tests/fixtures/keras-3.15.1/demo.inputs.safetensors";
-    let run = ["run", "--model", model, "--inputs", inputs, "--output", "target/demo.safetensors"];
+    let run = ["run", "--model", model, "--inputs", inputs, "--output", output];
     [
         ("the adapters of this machine", vec!["adapters"]),
         ("the layer that Keras saved", vec!["inspect", model]),
@@ -36,11 +36,13 @@ pub(crate) fn run() -> ExitCode {
 pub(crate) fn steps(adapter: &Adapter) -> Vec<Step> {
     let build = cargo(["build", "--release", "--package", "gqa-cli"]);
     let mut steps = vec![Step::new("build the command", build)];
-    for (title, args) in demo() {
+    let output = target_dir().join("demo.safetensors").display().to_string();
+    for (title, args) in demo(&output) {
+        let typed = format!("gqa {}", args.iter().map(|arg| quoted(arg)).collect::<Vec<_>>().join(" "));
         let program = target_dir().join("release").join(format!("gqa{}", std::env::consts::EXE_SUFFIX));
         let mut gqa = adapter.command(&program);
         gqa.current_dir(root()).args(args);
-        steps.push(Step::new(title, gqa));
+        steps.push(Step::new(title, gqa).typed(typed));
     }
     steps
 }

@@ -9,15 +9,22 @@ use std::time::{Duration, Instant};
 pub(crate) struct Step {
     name: String,
     work: Result<Command, String>,
+    /// What to print of the command, where it is not what one would type.
+    typed: Option<String>,
 }
 
 impl Step {
     pub(crate) fn new(name: impl Into<String>, command: Command) -> Self {
-        Self { name: name.into(), work: Ok(command) }
+        Self { name: name.into(), work: Ok(command), typed: None }
+    }
+
+    /// The step, told as this line.
+    pub(crate) fn typed(self, line: String) -> Self {
+        Self { typed: Some(line), ..self }
     }
 
     pub(crate) fn skipped(name: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { name: name.into(), work: Err(reason.into()) }
+        Self { name: name.into(), work: Err(reason.into()), typed: None }
     }
 }
 
@@ -39,13 +46,13 @@ pub(crate) fn run(steps: Vec<Step>, after_failure: AfterFailure) -> ExitCode {
     let (count, start) = (steps.len(), Instant::now());
     let mut outcomes = Vec::new();
     let mut stopped = false;
-    for (i, Step { name, work }) in steps.into_iter().enumerate() {
+    for (i, Step { name, work, typed }) in steps.into_iter().enumerate() {
         println!("\n=== [{}/{count}] {name}", i + 1);
         let outcome = match work {
             Err(reason) => Outcome::Skipped(reason),
             Ok(_) if stopped => Outcome::Skipped("needs the step that failed".into()),
             Ok(mut command) => {
-                println!("    {}", written(&command));
+                println!("    {}", typed.unwrap_or_else(|| written(&command)));
                 let start = Instant::now();
                 match command.status() {
                     Ok(status) if status.success() => Outcome::Passed(start.elapsed()),
