@@ -8,7 +8,7 @@
 use crate::dropout::Dropout;
 use crate::gpu::{Gpu, Pass, Slot, Tensor, Workspace};
 use crate::kernels::{attention_forward, cast, check_words, dropout, scores, softmax, weighted_values};
-use crate::mask::Masks;
+use crate::mask::{Masks, Visibility};
 use crate::shapes::{Dims, Queries};
 use crate::{DType, Error, Result};
 
@@ -249,23 +249,31 @@ pub(crate) fn check_sizes(
 impl Attention<'_> {
     pub(crate) fn encode(&self, pass: &mut Pass<'_>) -> Result<()> {
         let (gpu, dims) = (pass.gpu(), &self.dims);
-        let own_lse = Workspace::new(gpu, "lse", (dims.batch * dims.query_heads * dims.query_len) as u64);
-        let lse = self.lse.unwrap_or(own_lse.slot());
+        let own_lse;
+        let lse = match self.lse {
+            Some(lse) => lse,
+            None => {
+                let words = (dims.batch * dims.query_heads * dims.query_len) as u64;
+                own_lse = Workspace::new(gpu, "lse", words);
+                own_lse.slot()
+            }
+        };
+        let (visibility, mask_bits) = self.masks.pack(self.operation, pass, dims)?;
+        let masks = (visibility, mask_bits.slot());
         match self.path {
-            AttentionPath::Fused => self.encode_fused(pass, lse),
-            AttentionPath::Chained => self.encode_chained(pass, lse),
+            AttentionPath::Fused => self.encode_fused(pass, masks, lse),
+            AttentionPath::Chained => self.encode_chained(pass, masks, lse),
         }
     }
 
-    fn encode_fused(&self, pass: &mut Pass<'_>, lse: Slot<'_>) -> Result<()> {
+    fn encode_fused(&self, pass: &mut Pass<'_>, masks: (Visibility, Slot<'_>), lse: Slot<'_>) -> Result<()> {
         let (gpu, dims) = (pass.gpu(), &self.dims);
         let state = Workspace::new(gpu, "state", attention_forward::state_words(dims));
-        let (visibility, mask_bits) = self.masks.pack(self.operation, pass, dims)?;
         let operands = attention_forward::AttentionForward {
             q: self.q,
             k: self.k,
             v: self.v,
-            masks: (visibility, mask_bits.slot()),
+            masks,
             scale: self.scale,
             dropout: self.dropout,
             out: self.out,
@@ -286,15 +294,18 @@ impl Attention<'_> {
         self.dims.query_ranges(most).into_iter().flatten().collect()
     }
 
-    fn encode_chained(&self, pass: &mut Pass<'_>, lse: Slot<'_>) -> Result<()> {
+    fn encode_chained(
+        &self,
+        pass: &mut Pass<'_>,
+        masks: (Visibility, Slot<'_>),
+        lse: Slot<'_>,
+    ) -> Result<()> {
         let (gpu, dims) = (pass.gpu(), &self.dims);
         let ranges = self.query_ranges(gpu);
         let rows = (dims.batch * dims.query_heads) as u64; // B·H
         let longest = ranges.iter().map(|queries| queries.count).max().unwrap_or(0);
         let probs = Workspace::new(gpu, "probs", rows * longest as u64 * dims.key_len as u64);
 
-        let (visibility, mask_bits) = self.masks.pack(self.operation, pass, dims)?;
-        let masks = (visibility, mask_bits.slot());
         for queries in ranges {
             let (q, k, scale) = (self.q, self.k, self.scale);
             let operands = scores::Scores { queries, q, k, masks, scale, scores: probs.slot() };

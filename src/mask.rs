@@ -115,35 +115,16 @@ impl Masks<'_> {
                 last_position.to_string(),
             ));
         }
-        crate::kernels::check_words(gpu, operation, "masks", self.words(operation, dims)?)?;
+        crate::kernels::check_words(gpu, operation, "masks", self.layout(operation, dims)?.words)?;
         if self.sliding_window == Some(0) {
             return Err(Error::argument(operation, "sliding_window", "None or a positive integer", "0"));
         }
         Ok(())
     }
 
-    /// Words of the packed masks.
-    fn words(&self, operation: &'static str, dims: &Dims) -> Result<u64> {
-        let attention = match self.attention_mask {
-            None => 0,
-            Some(mask) => {
-                let [b, h, t, s] = attention_mask_shape(operation, mask.shape(), dims)?;
-                b * h * t * words_per_row(s)
-            }
-        };
-        let sequence = |there: bool, length| if there { dims.batch * words_per_row(length) } else { 0 };
-        let keys = self.value_mask.is_some() || self.key_mask.is_some();
-        Ok((attention + sequence(self.query_mask.is_some(), dims.query_len) + sequence(keys, dims.key_len))
-            as u64)
-    }
-
-    /// Records the packing of the masks, which [`check`](Self::check) has passed, into one buffer of bits.
-    pub(crate) fn pack(
-        &self,
-        operation: &'static str,
-        pass: &mut Pass<'_>,
-        dims: &Dims,
-    ) -> Result<(Visibility, Workspace)> {
+    /// Where each mask lies in one buffer of bits: attention_mask, then query_mask, then the conjunction of value_mask and
+    /// key_mask.
+    fn layout(&self, operation: &'static str, dims: &Dims) -> Result<Layout<'_>> {
         let mut visibility = Visibility {
             q_offset: self.q_offset,
             // No two positions are further apart than u32 counts.
@@ -153,49 +134,64 @@ impl Masks<'_> {
         if self.causal {
             visibility.flags |= HAS_CAUSAL;
         }
-        // Rows of bits: attention_mask, then query_mask, then the conjunction of value_mask and key_mask.
+        let mut parts = Vec::new();
         let mut words = 0;
-        let attention = match self.attention_mask {
-            None => None,
-            Some(mask) => {
-                let [b, h, t, s] = attention_mask_shape(operation, mask.shape(), dims)?;
-                let row = words_per_row(s);
-                let stride = |length: usize, words: usize| if length == 1 { 0 } else { words as u32 };
-                visibility.flags |= HAS_ATTENTION_MASK;
-                visibility.mask_stride_b = stride(b, h * t * row);
-                visibility.mask_stride_h = stride(h, t * row);
-                visibility.mask_stride_t = stride(t, row);
-                visibility.mask_stride_s = stride(s, 1);
-                words += b * h * t * row;
-                Some((mask, None, [b * h * t, s, 0]))
-            }
-        };
-        let query = self.query_mask.map(|mask| {
+        if let Some(mask) = self.attention_mask {
+            let [b, h, t, s] = attention_mask_shape(operation, mask.shape(), dims)?;
+            let row = words_per_row(s);
+            let stride = |length: usize, words: usize| if length == 1 { 0 } else { words as u32 };
+            visibility.flags |= HAS_ATTENTION_MASK;
+            visibility.mask_stride_b = stride(b, h * t * row);
+            visibility.mask_stride_h = stride(h, t * row);
+            visibility.mask_stride_t = stride(t, row);
+            visibility.mask_stride_s = stride(s, 1);
+            parts.push(Part { mask, second: None, sizes: [b * h * t, s, words] });
+            words += b * h * t * row;
+        }
+        if let Some(mask) = self.query_mask {
             visibility.flags |= HAS_QUERY_MASK;
             visibility.query_mask_start = words as u32;
             visibility.query_mask_stride_b = words_per_row(dims.query_len) as u32;
-            let start = words;
+            parts.push(Part { mask, second: None, sizes: [dims.batch, dims.query_len, words] });
             words += dims.batch * words_per_row(dims.query_len);
-            (mask, None, [dims.batch, dims.query_len, start])
-        });
-        let (first, second) = match (self.value_mask, self.key_mask) {
-            (None, key) => (key, None),
-            (value, key) => (value, key),
-        };
-        let keys = first.map(|mask| {
+        }
+        if let Some(mask) = self.value_mask.or(self.key_mask) {
             visibility.flags |= HAS_KEY_MASK;
             visibility.key_mask_start = words as u32;
             visibility.key_mask_stride_b = words_per_row(dims.key_len) as u32;
-            let start = words;
+            let second = self.key_mask.filter(|_| self.value_mask.is_some());
+            parts.push(Part { mask, second, sizes: [dims.batch, dims.key_len, words] });
             words += dims.batch * words_per_row(dims.key_len);
-            (mask, second, [dims.batch, dims.key_len, start])
-        });
-        let gpu = pass.gpu();
-        debug_assert_eq!(words as u64, self.words(operation, dims)?);
-        let bits = Workspace::new(gpu, "mask_bits", words as u64);
-        for (mask, second, sizes) in [attention, query, keys].into_iter().flatten() {
+        }
+        Ok(Layout { visibility, parts, words: words as u64 })
+    }
+
+    /// Records the packing of the masks, which [`check`](Self::check) has passed, into one buffer of bits.
+    pub(crate) fn pack(
+        &self,
+        operation: &'static str,
+        pass: &mut Pass<'_>,
+        dims: &Dims,
+    ) -> Result<(Visibility, Workspace)> {
+        let layout = self.layout(operation, dims)?;
+        let bits = Workspace::new(pass.gpu(), "mask_bits", layout.words);
+        for Part { mask, second, sizes } in layout.parts {
             pack_mask(pass, mask.slot(), second.map(Tensor::slot), bits.slot(), sizes)?;
         }
-        Ok((visibility, bits))
+        Ok((layout.visibility, bits))
     }
+}
+
+/// The masks of a call as bits in one buffer.
+struct Layout<'a> {
+    visibility: Visibility,
+    parts: Vec<Part<'a>>,
+    words: u64,
+}
+
+/// A mask, or the conjunction of two, with its rows, their length, and the word that it begins at.
+struct Part<'a> {
+    mask: &'a Tensor,
+    second: Option<&'a Tensor>,
+    sizes: [usize; 3],
 }

@@ -65,12 +65,10 @@ impl Dims {
         let [k_batch, key_len, key_heads, k_dim] = *k else {
             return refuse("k", "of shape [B, S, Hkv, D]".into(), k);
         };
-        if q.contains(&0) || k.contains(&0) {
-            return refuse(
-                if q.contains(&0) { "q" } else { "k" },
-                "free of axes of length 0".into(),
-                if q.contains(&0) { q } else { k },
-            );
+        for (name, shape) in [("q", q), ("k", k)] {
+            if shape.contains(&0) {
+                return refuse(name, "free of axes of length 0".into(), shape);
+            }
         }
         if k_batch != batch || k_dim != head_dim {
             return refuse("k", format!("of q's batch size {batch} and head_dim {head_dim}"), k);
