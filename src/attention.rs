@@ -82,62 +82,169 @@ pub async fn scaled_dot_product_attention(
     v: &Tensor,
     options: &AttentionOptions<'_>,
 ) -> Result<AttentionOutput> {
-    const OPERATION: &str = "scaled_dot_product_attention";
+    let plan = Plan::new(q, k, v, options)?;
+    q.gpu()
+        .checked(OPERATION, || {
+            let output = plan.allocate()?;
+            let mut encoder = q.gpu().device().create_command_encoder(&Default::default());
+            let path = plan.record(&mut encoder, &output)?;
+            q.gpu().queue().submit([encoder.finish()]);
+            let AttentionTensors { output, lse, attention_scores } = output;
+            Ok(AttentionOutput { output, lse, attention_scores, path })
+        })
+        .await
+}
+
+/// What [`encode_scaled_dot_product_attention`] writes to.
+#[derive(Debug, Clone)]
+pub struct AttentionTensors {
+    /// `[B,T,H,D]`, in q's type.
+    pub output: Tensor,
+    /// `[B,H,T]` f32.
+    pub lse: Tensor,
+    /// `[B,H,T,S]` in q's type, needed if scores are asked for.
+    pub attention_scores: Option<Tensor>,
+}
+
+/// Tensors for [`encode_scaled_dot_product_attention`] to write to, for these arguments. They can be used again.
+pub async fn allocate_attention_output(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    options: &AttentionOptions<'_>,
+) -> Result<AttentionTensors> {
+    let plan = Plan::new(q, k, v, options)?;
+    q.gpu().checked(OPERATION, || plan.allocate()).await
+}
+
+/// Records what [`scaled_dot_product_attention`] does into the caller's encoder: nothing is submitted, nothing waited for.
+/// Results go to `output`, which must not overlap the inputs. Returns the path that was taken.
+///
+/// Arguments are checked before anything is recorded. What wgpu itself finds wrong, such as memory that runs out,
+/// goes to the error scope or handler of the caller, who should [`trim`](Gpu::trim) then.
+pub fn encode_scaled_dot_product_attention(
+    encoder: &mut wgpu::CommandEncoder,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    options: &AttentionOptions<'_>,
+    output: &AttentionTensors,
+) -> Result<AttentionPath> {
     let gpu = q.gpu();
-    let dims = Dims::of_heads(OPERATION, q.shape(), k.shape(), v.shape())?;
-    for (name, tensor) in [("q", q), ("k", k), ("v", v)] {
-        check_float(OPERATION, gpu, name, tensor)?;
+    gpu.check()?;
+    let plan = Plan::new(q, k, v, options)?;
+    let dims = &plan.dims;
+    let lse_shape = vec![dims.batch, dims.query_heads, dims.query_len];
+    check_output(OPERATION, gpu, "output.output", Some(&output.output), q.shape(), q.dtype())?;
+    check_output(OPERATION, gpu, "output.lse", Some(&output.lse), &lse_shape, DType::F32)?;
+    if options.return_attention_scores {
+        let scores = output.attention_scores.as_ref();
+        check_output(OPERATION, gpu, "output.attention_scores", scores, &dims.scores_shape(), q.dtype())?;
     }
-    let masks = Masks {
-        attention_mask: options.attention_mask,
-        query_mask: options.query_mask,
-        value_mask: None,
-        key_mask: options.key_mask,
-        causal: options.use_causal_mask,
-        q_offset: options.q_offset,
-        sliding_window: options.sliding_window,
+    plan.record(encoder, output)
+}
+
+/// Fails unless there is a tensor of this shape and type, on this device.
+pub(crate) fn check_output(
+    operation: &'static str,
+    gpu: &Gpu,
+    name: &str,
+    tensor: Option<&Tensor>,
+    shape: &[usize],
+    dtype: DType,
+) -> Result<()> {
+    let expected = format!("of shape {shape:?} and type {dtype}");
+    let Some(tensor) = tensor else {
+        return Err(Error::argument(operation, name, expected, "None"));
     };
-    masks.check(OPERATION, gpu, &dims)?;
-    if let Some(dropout) = &options.dropout {
-        dropout.check(OPERATION)?;
+    if tensor.shape() != shape || tensor.dtype() != dtype {
+        return Err(Error::argument(operation, name, expected, format!("{tensor:?}")));
     }
-    let scale = options.scale.unwrap_or_else(|| default_scale(dims.head_dim));
-    if !scale.is_finite() {
-        return Err(Error::argument(OPERATION, "scale", "finite", scale.to_string()));
+    check_device(operation, gpu, name, tensor)
+}
+
+const OPERATION: &str = "scaled_dot_product_attention";
+
+/// Attention alone with arguments that have been checked.
+struct Plan<'a> {
+    q: &'a Tensor,
+    k: &'a Tensor,
+    v: &'a Tensor,
+    dims: Dims,
+    masks: Masks<'a>,
+    scale: f32,
+    dropout: Option<Dropout>,
+    scores: bool,
+    path: AttentionPath,
+}
+
+impl<'a> Plan<'a> {
+    fn new(q: &'a Tensor, k: &'a Tensor, v: &'a Tensor, options: &AttentionOptions<'a>) -> Result<Self> {
+        let gpu = q.gpu();
+        let dims = Dims::of_heads(OPERATION, q.shape(), k.shape(), v.shape())?;
+        for (name, tensor) in [("q", q), ("k", k), ("v", v)] {
+            check_float(OPERATION, gpu, name, tensor)?;
+        }
+        let masks = Masks {
+            attention_mask: options.attention_mask,
+            query_mask: options.query_mask,
+            value_mask: None,
+            key_mask: options.key_mask,
+            causal: options.use_causal_mask,
+            q_offset: options.q_offset,
+            sliding_window: options.sliding_window,
+        };
+        masks.check(OPERATION, gpu, &dims)?;
+        if let Some(dropout) = &options.dropout {
+            dropout.check(OPERATION)?;
+        }
+        let scale = options.scale.unwrap_or_else(|| default_scale(dims.head_dim));
+        if !scale.is_finite() {
+            return Err(Error::argument(OPERATION, "scale", "finite", scale.to_string()));
+        }
+        let scores = options.return_attention_scores;
+        let path = choose_path(OPERATION, gpu, &dims, options.path, scores)?;
+        check_sizes(OPERATION, gpu, &dims, path, scores)?;
+        Ok(Self { q, k, v, dims, masks, scale, dropout: options.dropout, scores, path })
     }
-    let path = choose_path(OPERATION, gpu, &dims, options.path, options.return_attention_scores)?;
-    check_sizes(OPERATION, gpu, &dims, path, options.return_attention_scores)?;
-    gpu.checked(OPERATION, || {
-        let dtype = q.dtype();
+
+    /// To be called under an error scope.
+    fn allocate(&self) -> Result<AttentionTensors> {
+        let (gpu, dims, dtype) = (self.q.gpu(), &self.dims, self.q.dtype());
         let new = |shape: Vec<usize>, dtype| Tensor::allocate(gpu, OPERATION, shape, dtype, false);
-        let output = new(q.shape().to_vec(), dtype)?;
-        let lse = new(vec![dims.batch, dims.query_heads, dims.query_len], DType::F32)?;
-        let scores = options.return_attention_scores.then(|| new(dims.scores_shape(), dtype)).transpose()?;
-        let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        let mut pass = Pass::begin(gpu, &mut encoder);
-        let count = q.shape().iter().product();
-        let out = Workspace::new(gpu, "out", count as u64);
+        Ok(AttentionTensors {
+            output: new(self.q.shape().to_vec(), dtype)?,
+            lse: new(vec![dims.batch, dims.query_heads, dims.query_len], DType::F32)?,
+            attention_scores: self.scores.then(|| new(dims.scores_shape(), dtype)).transpose()?,
+        })
+    }
+
+    fn record(&self, encoder: &mut wgpu::CommandEncoder, output: &AttentionTensors) -> Result<AttentionPath> {
+        let (gpu, dtype) = (self.q.gpu(), self.q.dtype());
+        let pass = &mut Pass::begin(gpu, encoder);
+        let count = self.q.shape().iter().product();
+        let wide = (dtype != DType::F32).then(|| Workspace::new(gpu, "out", count as u64));
+        let out = wide.as_ref().map_or(output.output.slot(), Workspace::slot);
         let attention = Attention {
             operation: OPERATION,
-            dims,
-            path,
-            q: (q.slot(), dtype),
-            k: (k.slot(), k.dtype()),
-            v: (v.slot(), v.dtype()),
-            masks,
-            scale,
-            dropout: options.dropout,
-            scores: scores.as_ref(),
-            lse: Some(lse.slot()),
-            out: out.slot(),
+            dims: self.dims,
+            path: self.path,
+            q: (self.q.slot(), dtype),
+            k: (self.k.slot(), self.k.dtype()),
+            v: (self.v.slot(), self.v.dtype()),
+            masks: self.masks,
+            scale: self.scale,
+            dropout: self.dropout,
+            scores: output.attention_scores.as_ref().filter(|_| self.scores),
+            lse: Some(output.lse.slot()),
+            out,
         };
-        attention.encode(&mut pass)?;
-        cast::cast(&mut pass, (out.slot(), DType::F32), (output.slot(), dtype), count)?;
-        drop(pass);
-        gpu.queue().submit([encoder.finish()]);
-        Ok(AttentionOutput { output, lse, attention_scores: scores, path })
-    })
-    .await
+        attention.encode(pass)?;
+        if wide.is_some() {
+            cast::cast(pass, (out, DType::F32), (output.output.slot(), dtype), count)?;
+        }
+        Ok(self.path)
+    }
 }
 
 /// Fewer rows (query, head of a group) than this leave most lanes of the fused kernel idle.

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::attention::{
-    Attention, AttentionPath, check_device, check_float, check_sizes, choose_path, default_scale,
+    Attention, AttentionPath, check_float, check_output, check_sizes, choose_path, default_scale,
 };
 use crate::dropout::{Dropout, call_seed};
 use crate::gpu::{Gpu, Pass, Slot, Tensor, Workspace};
@@ -197,21 +197,18 @@ impl GroupedQueryAttention {
         self.gpu.check()?;
         let plan = self.plan(query, value, options)?;
         let dtype = self.config.dtype.compute_dtype();
-        let scores = plan.scores.then(|| (output.attention_scores.as_ref(), plan.dims.scores_shape()));
-        let outputs = [
-            ("output.attention_output", Some((Some(&output.attention_output), query.shape().to_vec()))),
-            ("output.attention_scores", scores),
-        ];
-        for (name, wanted) in outputs {
-            let Some((tensor, shape)) = wanted else { continue };
-            let expected = format!("of shape {shape:?} and type {dtype}");
-            let Some(tensor) = tensor else {
-                return Err(Error::argument(OPERATION, name, expected, "None"));
-            };
-            if tensor.shape() != shape || tensor.dtype() != dtype {
-                return Err(Error::argument(OPERATION, name, expected, format!("{tensor:?}")));
-            }
-            check_device(OPERATION, &self.gpu, name, tensor)?;
+        let attention_output = Some(&output.attention_output);
+        check_output(
+            OPERATION,
+            &self.gpu,
+            "output.attention_output",
+            attention_output,
+            query.shape(),
+            dtype,
+        )?;
+        if plan.scores {
+            let (scores, shape) = (output.attention_scores.as_ref(), plan.dims.scores_shape());
+            check_output(OPERATION, &self.gpu, "output.attention_scores", scores, &shape, dtype)?;
         }
         self.record(encoder, &plan, options, output)
     }

@@ -31,6 +31,7 @@
 
 mod array;
 mod attention;
+pub mod bench;
 mod config;
 mod dropout;
 mod dtype;
@@ -47,7 +48,10 @@ mod training_terms;
 mod weights;
 
 pub use array::Array;
-pub use attention::{AttentionOptions, AttentionOutput, AttentionPath, scaled_dot_product_attention};
+pub use attention::{
+    AttentionOptions, AttentionOutput, AttentionPath, AttentionTensors, allocate_attention_output,
+    encode_scaled_dot_product_attention, scaled_dot_product_attention,
+};
 pub use config::Config;
 pub use dropout::{Dropout, philox4x32_10};
 pub use dtype::{DType, DTypePolicy};
