@@ -3,36 +3,60 @@
 // out[b,t,h,d] = Σ_s kept · exp(score(t,s) − lse[b,h,t]) · v[b,s,h/G,d] over the keys s that query t sees
 //                                          q [B,T,H,D], k and v [B,S,Hkv,D], out [B,T,H,D], lse [B,H,T]
 //
-//     for each block of keys that a row of the workgroup may see:
-//         load k and v of the block into workgroup memory, once for all rows
-//         for eight keys at a time:
-//             score = scale · q·k, where visible
-//             row_max, row_sum and out are rescaled to the new maximum; out gains p · v
+//     for each block of keys that a row of the tile may see:
+//         scores = q · kᵀ                           every lane its rows × keys, in registers
+//         row_max, row_sum, p = exp(scores − row_max), 0 where hidden or dropped            a lane a row
+//         out = out · exp(old row_max − row_max) + p · v        every lane its rows × d, in registers
 //     out /= row_sum, lse = row_max + ln(row_sum)
 //
-// A lane owns one row; rows are the pairs (t, g) of the group of one key/value head, so that its k and v are loaded once
-// for G heads. Many keys are split over dispatches, which carry row_max and row_sum in `state` and the sum in out.
+// Rows are the pairs (t, g) of the group of one key/value head, so k and v are read once for its G heads. Lanes stand in
+// ROW_LANES rows and COLUMN_LANES columns; a lane owns ROWS rows, and of a block's keys KEY_QUADS groups of four, and of D
+// QUADS vectors of four. p goes from owner to owner through workgroup memory; STAGED: so do k and v.
+//
+// Many keys are split over dispatches, which carry row_max and row_sum in `state` and the sum in out. Few rows: keys are
+// split over workgroups too, each leaving its own `state` and sum (PARTIAL) for merge_splits.
 
 struct Params {
     visibility: Visibility,
+    // T, S, H and Hkv of the whole.
     query_len: u32,
     key_len: u32,
     query_heads: u32,
     key_heads: u32,
     scale: f32,
+    // What q and out are bound of: so many queries from this one on, of each batch element from this one on.
+    batch_begin: u32,
+    query_begin: u32,
+    queries: u32,
+    // What k and v are bound of.
+    key_base: u32,
+    keys: u32,
+    // Where the first row begins in each.
+    q_base: u32,
+    out_base: u32,
+    k_base: u32,
+    v_base: u32,
     tiles_row: u32,
     // The tiles of this dispatch.
     tile_begin: u32,
     tile_end: u32,
-    // The keys of this dispatch, whole blocks but for the end.
+    // The keys of this dispatch, whole blocks but for the end, and of each workgroup.
     key_begin: u32,
     key_end: u32,
+    splits: u32,
+    keys_per_split: u32,
+    // From one split to the next, in elements.
+    out_stride: u32,
+    state_stride: u32,
     dropout_q_offset: u32,
     dropout_batch_offset: u32,
     dropout_threshold: u32,
     seed_low: u32,
     seed_high: u32,
     keep_scale: f32,
+    padding0: u32,
+    padding1: u32,
+    padding2: u32,
 }
 
 const NEGATIVE_INFINITY: u32 = 0xff800000u;
@@ -41,61 +65,51 @@ const LOWEST: f32 = -1.0e38;
 const LOG2_E: f32 = 1.4426950408889634;
 const LN_2: f32 = 0.6931471805599453;
 // Vectors of four that hold a row of D.
-const QUADS: u32 = (HEAD_DIM + 3u) / 4u;
+const ROW_QUADS: u32 = (HEAD_DIM + 3u) / 4u;
+const TILE_ROWS: u32 = ROW_LANES * ROWS;
+// Keys in a block, in vectors of four and in words of mask bits.
+const BLOCK_QUADS: u32 = COLUMN_LANES * KEY_QUADS;
+const KEY_BLOCK: u32 = BLOCK_QUADS * 4u;
+const BLOCK_WORDS: u32 = KEY_BLOCK / 32u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<u32>;
-@group(0) @binding(2) var<storage, read> k: array<u32>;
-@group(0) @binding(3) var<storage, read> v: array<u32>;
 @group(0) @binding(4) var<storage, read> mask_bits: array<u32>;
-@group(0) @binding(5) var<storage, read_write> out: array<f32>;
 @group(0) @binding(6) var<storage, read_write> lse: array<u32>;
-// [B,H,T] pairs of row_max and row_sum.
+// Pairs of row_max and row_sum, [splits,B,H,T].
 @group(0) @binding(7) var<storage, read_write> state: array<vec2<f32>>;
 
-var<workgroup> k_block: array<vec4<f32>, KEY_BLOCK * QUADS>;
-var<workgroup> v_block: array<vec4<f32>, KEY_BLOCK * QUADS>;
-// Not 0 if a value of the block is NaN or infinite.
-var<workgroup> wild: atomic<u32>;
+// Scores, then probabilities, of each row of the tile with each key of the block.
+var<workgroup> p: array<vec4<f32>, TILE_ROWS * BLOCK_QUADS>;
+// What each row's sum is multiplied by.
+var<workgroup> factor: array<f32, TILE_ROWS>;
+// Of a row, then of all: not 0 if any key of the block is seen.
+var<workgroup> row_seen: array<u32, TILE_ROWS>;
+var<workgroup> block_seen: u32;
+#if STAGED
+// k of the block, then v. A row more than its vectors, against bank conflicts; the keys 4·i + j side by side for each j.
+const STAGE_STRIDE: u32 = ROW_QUADS + 1u;
+var<workgroup> stage: array<vec4<f32>, KEY_BLOCK * STAGE_STRIDE>;
 
-fn load_q(index: u32) -> f32 {
-    return decode(q[word_of(index, Q_TYPE)], index, Q_TYPE);
+fn stage_row(key: u32) -> u32 {
+    return ((key & 3u) * BLOCK_QUADS + (key >> 2u)) * STAGE_STRIDE;
 }
-
-fn load_k(index: u32) -> f32 {
-    return decode(k[word_of(index, K_TYPE)], index, K_TYPE);
-}
-
-fn load_v(index: u32) -> f32 {
-    return decode(v[word_of(index, V_TYPE)], index, V_TYPE);
-}
-
-/// Elements 4·quad … of the row that begins at `start`; 0 past D.
-fn quad_of_q(start: u32, quad: u32) -> vec4<f32> {
-    let d = vec4<u32>(0u, 1u, 2u, 3u) + 4u * quad;
-    let i = start + min(d, vec4<u32>(HEAD_DIM - 1u));
-    return select(vec4<f32>(), vec4<f32>(load_q(i.x), load_q(i.y), load_q(i.z), load_q(i.w)), d < vec4<u32>(HEAD_DIM));
-}
-
-fn quad_of_k(start: u32, quad: u32) -> vec4<f32> {
-    let d = vec4<u32>(0u, 1u, 2u, 3u) + 4u * quad;
-    let i = start + min(d, vec4<u32>(HEAD_DIM - 1u));
-    return select(vec4<f32>(), vec4<f32>(load_k(i.x), load_k(i.y), load_k(i.z), load_k(i.w)), d < vec4<u32>(HEAD_DIM));
-}
-
-fn quad_of_v(start: u32, quad: u32) -> vec4<f32> {
-    let d = vec4<u32>(0u, 1u, 2u, 3u) + 4u * quad;
-    let i = start + min(d, vec4<u32>(HEAD_DIM - 1u));
-    return select(vec4<f32>(), vec4<f32>(load_v(i.x), load_v(i.y), load_v(i.z), load_v(i.w)), d < vec4<u32>(HEAD_DIM));
-}
-
-/// Whether key s exists in this dispatch and query t sees it.
-fn sees(b: u32, h: u32, t: u32, s: u32) -> bool {
-    return s < params.key_end && visible(b, h, t, min(s, params.key_len - 1u));
-}
+#end
 
 fn largest(x: vec4<f32>) -> f32 {
     return max(max(x.x, x.y), max(x.z, x.w));
+}
+
+/// The four keys of a group of four whose bits are set in `word`.
+fn seen_quad(word: u32, quad: u32) -> vec4<bool> {
+    return (vec4<u32>(word >> ((quad & 7u) * 4u)) & vec4<u32>(1u, 2u, 4u, 8u)) != vec4<u32>();
+}
+
+/// Which of the keys s to s + 31 row (b, h, t) sees, of those before `end`.
+fn seen_word(b: u32, h: u32, t: u32, s: u32, end: u32) -> u32 {
+    if (s >= end) {
+        return 0u;
+    }
+    return visible_word(b, h, t, s) & lowest_bits(end - s);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -108,26 +122,26 @@ fn main(
     if (tile >= params.tile_end) {
         return;
     }
-    let group = params.query_heads / params.key_heads;
-    let rows = params.query_len * group;
-    let first_row = (tile % params.tiles_row) * WORKGROUP_SIZE;
-    let head = tile / params.tiles_row;
+    let split = tile % params.splits;
+    let head = (tile / params.splits) / params.tiles_row;
+    let first_row = ((tile / params.splits) % params.tiles_row) * TILE_ROWS;
     let key_head = head % params.key_heads;
-    let b = head / params.key_heads;
-    // Rows past the end repeat the last one and are not stored.
-    let row = min(first_row + lane, rows - 1u);
-    let t = row / group;
-    let h = key_head * group + row % group;
-    let q_start = ((b * params.query_len + t) * params.query_heads + h) * HEAD_DIM;
-    let state_index = (b * params.query_heads + h) * params.query_len + t;
+    let batch = head / params.key_heads; // of those that are bound
+    let b = params.batch_begin + batch;
+    let group = params.query_heads / params.key_heads;
+    let rows = params.queries * group;
+    let row_lane = lane / COLUMN_LANES;
+    let column_lane = lane % COLUMN_LANES;
 
-    // The keys that any row of this workgroup may see.
-    let first_position = first_row / group + params.visibility.q_offset;
-    let last_position = (min(first_row + WORKGROUP_SIZE, rows) - 1u) / group + params.visibility.q_offset;
+    // The keys that any row of this tile may see.
+    let first_position = params.query_begin + first_row / group + params.visibility.q_offset;
+    let last_position =
+        params.query_begin + (min(first_row + TILE_ROWS, rows) - 1u) / group + params.visibility.q_offset;
     let causal = (params.visibility.flags & HAS_CAUSAL) != 0u;
     let window = params.visibility.window;
-    var begin = params.key_begin;
-    var end = params.key_end;
+    let masked = (params.visibility.flags & (HAS_ATTENTION_MASK | HAS_QUERY_MASK | HAS_KEY_MASK)) != 0u;
+    var begin = params.key_begin + split * params.keys_per_split;
+    var end = min(params.key_end, begin + params.keys_per_split);
     if (causal) {
         end = min(end, last_position + 1u);
     }
@@ -139,147 +153,208 @@ fn main(
             end = min(end, last_position + window);
         }
     }
-    let masked = (params.visibility.flags & (HAS_ATTENTION_MASK | HAS_QUERY_MASK | HAS_KEY_MASK)) != 0u;
 
-    var query: array<vec4<f32>, QUADS>;
-    var sum: array<vec4<f32>, QUADS>;
+    // The rows whose products this lane computes, of which those past the end repeat the last.
+#for i in ROWS
+    let row$i = min(first_row + row_lane * ROWS + $iu, rows - 1u);
+    let at$i = ((batch * params.queries + row$i / group) * params.query_heads + key_head * group + row$i % group) * HEAD_DIM;
+    let q$i = params.q_base + at$i;
+#for j in QUADS: var a$i_$j = vec4<f32>();
+#end
+    // The row whose softmax this lane computes, if it is one of the first TILE_ROWS.
+    let own = min(first_row + lane, rows - 1u);
+    let t = params.query_begin + own / group;
+    let h = key_head * group + own % group;
+    let lse_at = (b * params.query_heads + h) * params.query_len + t;
     var row_max = LOWEST;
     var row_sum = 0.0;
-    for (var i = 0u; i < QUADS; i++) {
-        query[i] = quad_of_q(q_start, i) * params.scale;
-        sum[i] = vec4<f32>();
+    if (!PARTIAL && params.key_begin > 0u) {
+        row_max = state[lse_at].x;
+        row_sum = state[lse_at].y;
+#for i in ROWS, j in QUADS: { let d = column_lane + $ju * COLUMN_LANES; if (d < ROW_QUADS) { a$i_$j = out_quad(params.out_base + at$i + 4u * d, HEAD_DIM - 4u * d); } }
     }
-    if (params.key_begin > 0u) {
-        row_max = state[state_index].x;
-        row_sum = state[state_index].y;
-        for (var i = 0u; i < QUADS; i++) {
-            let d = vec4<u32>(0u, 1u, 2u, 3u) + 4u * i;
-            let at = q_start + min(d, vec4<u32>(HEAD_DIM - 1u));
-            let carried = vec4<f32>(out[at.x], out[at.y], out[at.z], out[at.w]);
-            sum[i] = select(vec4<f32>(), carried, d < vec4<u32>(HEAD_DIM));
-        }
-    }
+    let key_stride = params.key_heads * HEAD_DIM;
+    let head_at = batch * params.keys * key_stride + key_head * HEAD_DIM;
+    let last_key = params.key_len - 1u;
 
     for (var block = begin; block < end; block += KEY_BLOCK) {
-        workgroupBarrier();
-        if (lane == 0u) {
-            atomicStore(&wild, 0u);
-        }
-        workgroupBarrier();
-        for (var i = lane; i < KEY_BLOCK * QUADS; i += WORKGROUP_SIZE) {
-            let s = min(block + i / QUADS, params.key_len - 1u);
-            let start = ((b * params.key_len + s) * params.key_heads + key_head) * HEAD_DIM;
-            let value = quad_of_v(start, i % QUADS);
-            k_block[i] = quad_of_k(start, i % QUADS);
-            v_block[i] = value;
-            if (!finite(value)) {
-                atomicStore(&wild, 1u);
+        if (masked) {
+            if (lane < TILE_ROWS) {
+                var any = 0u;
+                for (var w = 0u; w < BLOCK_WORDS; w++) {
+                    any |= seen_word(b, h, t, block + 32u * w, end);
+                }
+                row_seen[lane] = any;
+            }
+            workgroupBarrier();
+            if (lane == 0u) {
+                var any = 0u;
+                for (var i = 0u; i < TILE_ROWS; i++) {
+                    any |= row_seen[i];
+                }
+                block_seen = any;
+            }
+            if (workgroupUniformLoad(&block_seen) == 0u) {
+                continue;
             }
         }
-        workgroupBarrier();
-        let tame = atomicLoad(&wild) == 0u;
         // Whether every row sees every key of the block.
-        var clear = !masked && block + KEY_BLOCK <= params.key_end;
-        if (causal) {
-            clear = clear && block + KEY_BLOCK - 1u <= first_position;
-        }
-        if (window != 0u) {
-            clear = clear && max(last_position, block) - block < window
-                && max(block + KEY_BLOCK - 1u, first_position) - first_position < window;
-        }
+        let ahead = max(block + KEY_BLOCK, first_position + 1u) - (first_position + 1u);
+        let behind = max(last_position, block) - block;
+        let whole = !masked && block + KEY_BLOCK <= end && (!causal || ahead == 0u)
+            && (window == 0u || max(ahead, behind) < window);
 
-        for (var j = 0u; j < KEY_BLOCK; j += 8u) {
-            let s = block + j;
-            if (s >= end) {
-                break;
+        // scores = q · kᵀ
+#if STAGED
+        for (var e = lane; e < KEY_BLOCK * ROW_QUADS; e += WORKGROUP_SIZE) {
+            let key = e / ROW_QUADS;
+            let c = e % ROW_QUADS;
+            let s = min(block + key, last_key) - params.key_base;
+            stage[stage_row(key) + c] = k_quad(params.k_base + head_at + s * key_stride + 4u * c, HEAD_DIM - 4u * c);
+        }
+        workgroupBarrier();
+#end
+#for j in KEY_QUADS, x in xyzw
+#if STAGED: let k$j$x = stage_row((column_lane + $ju * COLUMN_LANES) * 4u + $#xu);
+#if !STAGED: let k$j$x = params.k_base + head_at + (min(block + (column_lane + $ju * COLUMN_LANES) * 4u + $#xu, last_key) - params.key_base) * key_stride;
+#end
+#for i in ROWS, j in KEY_QUADS: var s$i_$j = vec4<f32>();
+        for (var c = 0u; c < ROW_QUADS; c++) {
+            let count = HEAD_DIM - 4u * c;
+#for i in ROWS: let q_$i = q_quad(q$i + 4u * c, count);
+#for j in KEY_QUADS
+            {
+#if STAGED
+#for x in xyzw: let k_$x = stage[k$j$x + c];
+#end
+#if !STAGED
+#for x in xyzw: let k_$x = k_quad(k$j$x + 4u * c, count);
+#end
+#for i in ROWS: s$i_$j += vec4<f32>(dot(q_$i, k_x), dot(q_$i, k_y), dot(q_$i, k_z), dot(q_$i, k_w));
             }
-            var low = vec4<f32>();
-            var high = vec4<f32>();
-            for (var i = 0u; i < QUADS; i++) {
-                let x = query[i];
-                let at = j * QUADS + i;
-                low += vec4<f32>(
-                    dot(x, k_block[at]), dot(x, k_block[at + QUADS]),
-                    dot(x, k_block[at + 2u * QUADS]), dot(x, k_block[at + 3u * QUADS]));
-                high += vec4<f32>(
-                    dot(x, k_block[at + 4u * QUADS]), dot(x, k_block[at + 5u * QUADS]),
-                    dot(x, k_block[at + 6u * QUADS]), dot(x, k_block[at + 7u * QUADS]));
+#end
+        }
+#for i in ROWS, j in KEY_QUADS: p[(row_lane * ROWS + $iu) * BLOCK_QUADS + column_lane + $ju * COLUMN_LANES] = s$i_$j;
+        workgroupBarrier();
+
+#if STAGED
+        for (var e = lane; e < KEY_BLOCK * ROW_QUADS; e += WORKGROUP_SIZE) {
+            let key = e / ROW_QUADS;
+            let c = e % ROW_QUADS;
+            let s = min(block + key, last_key) - params.key_base;
+            stage[stage_row(key) + c] = v_quad(params.v_base + head_at + s * key_stride + 4u * c, HEAD_DIM - 4u * c);
+        }
+#end
+        // The softmax of a row. The largest score first, then what it makes of all.
+        if (lane < TILE_ROWS) {
+            let p_at = lane * BLOCK_QUADS;
+            var new_max = row_max;
+            for (var w = 0u; w < BLOCK_WORDS; w++) {
+                var word = 0xffffffffu;
+                if (!whole) {
+                    word = seen_word(b, h, t, block + 32u * w, end);
+                }
+                for (var i = 8u * w; i < 8u * w + 8u; i++) {
+                    let score = select(vec4<f32>(LOWEST), p[p_at + i] * params.scale, seen_quad(word, i));
+                    p[p_at + i] = score;
+                    new_max = max(new_max, largest(score));
+                }
             }
-            var see_low = vec4<bool>(true);
-            var see_high = vec4<bool>(true);
-            if (!clear) {
-                see_low = vec4<bool>(sees(b, h, t, s), sees(b, h, t, s + 1u), sees(b, h, t, s + 2u), sees(b, h, t, s + 3u));
-                see_high = vec4<bool>(
-                    sees(b, h, t, s + 4u), sees(b, h, t, s + 5u), sees(b, h, t, s + 6u), sees(b, h, t, s + 7u));
-            }
-            // What is −inf by overflow is not seen either: its weight is 0.
-            see_low = see_low & (bitcast<vec4<u32>>(low) != vec4<u32>(NEGATIVE_INFINITY));
-            see_high = see_high & (bitcast<vec4<u32>>(high) != vec4<u32>(NEGATIVE_INFINITY));
-            low = select(vec4<f32>(LOWEST), low, see_low);
-            high = select(vec4<f32>(LOWEST), high, see_high);
-            let new_max = max(row_max, max(largest(low), largest(high)));
             let shrink = exp2((row_max - new_max) * LOG2_E);
             row_max = new_max;
-            var p_low = select(vec4<f32>(), exp2((low - new_max) * LOG2_E), see_low);
-            var p_high = select(vec4<f32>(), exp2((high - new_max) * LOG2_E), see_high);
-            row_sum = row_sum * shrink + dot(p_low, vec4<f32>(1.0)) + dot(p_high, vec4<f32>(1.0));
-            if (DROPOUT) {
-                let key = vec2<u32>(params.seed_low, params.seed_high);
-                let query_at = t + params.dropout_q_offset;
-                let batch_at = b + params.dropout_batch_offset;
-                let random_low = philox(vec4<u32>(s / 4u, query_at, h, batch_at), key);
-                let random_high = philox(vec4<u32>(s / 4u + 1u, query_at, h, batch_at), key);
-                let threshold = vec4<u32>(params.dropout_threshold);
-                p_low = select(vec4<f32>(), p_low, random_low >= threshold);
-                p_high = select(vec4<f32>(), p_high, random_high >= threshold);
-            }
-            if (tame) {
-                for (var i = 0u; i < QUADS; i++) {
-                    let at = j * QUADS + i;
-                    sum[i] = sum[i] * shrink
-                        + p_low.x * v_block[at] + p_low.y * v_block[at + QUADS]
-                        + p_low.z * v_block[at + 2u * QUADS] + p_low.w * v_block[at + 3u * QUADS]
-                        + p_high.x * v_block[at + 4u * QUADS] + p_high.y * v_block[at + 5u * QUADS]
-                        + p_high.z * v_block[at + 6u * QUADS] + p_high.w * v_block[at + 7u * QUADS];
+            row_sum *= shrink;
+            factor[lane] = shrink;
+            for (var w = 0u; w < BLOCK_WORDS; w++) {
+                var word = 0xffffffffu;
+                if (!whole) {
+                    word = seen_word(b, h, t, block + 32u * w, end);
                 }
-            } else {
-                for (var i = 0u; i < QUADS; i++) {
-                    let at = j * QUADS + i;
-                    sum[i] = sum[i] * shrink
-                        + weigh(p_low.x, v_block[at]) + weigh(p_low.y, v_block[at + QUADS])
-                        + weigh(p_low.z, v_block[at + 2u * QUADS]) + weigh(p_low.w, v_block[at + 3u * QUADS])
-                        + weigh(p_high.x, v_block[at + 4u * QUADS]) + weigh(p_high.y, v_block[at + 5u * QUADS])
-                        + weigh(p_high.z, v_block[at + 6u * QUADS]) + weigh(p_high.w, v_block[at + 7u * QUADS]);
+                for (var i = 8u * w; i < 8u * w + 8u; i++) {
+                    var prob = select(vec4<f32>(), exp2((p[p_at + i] - new_max) * LOG2_E), seen_quad(word, i));
+                    row_sum += prob.x + prob.y + prob.z + prob.w;
+                    if (DROPOUT) {
+                        let key = vec2<u32>(params.seed_low, params.seed_high);
+                        let counter = vec4<u32>(
+                            block / 4u + i, t + params.dropout_q_offset, h, b + params.dropout_batch_offset);
+                        prob = select(vec4<f32>(), prob, philox(counter, key) >= vec4<u32>(params.dropout_threshold));
+                    }
+                    p[p_at + i] = prob;
                 }
             }
         }
+        workgroupBarrier();
+
+        // out = out · shrink + p · v
+#for i in ROWS: let f$i = factor[row_lane * ROWS + $iu];
+#for i in ROWS, j in QUADS: a$i_$j *= f$i;
+        let quads = (min(end - block, KEY_BLOCK) + 3u) / 4u;
+        var tame = !WEIGH;
+#if WEIGH
+        var wild = 0u;
+        for (var w = 0u; w < BLOCK_WORDS; w++) {
+            let s = min(block + 32u * w, last_key);
+            wild |= mask_bits[params.visibility.wild_start + (b * params.key_heads + key_head) * params.visibility.wild_stride + (s >> 5u)];
+        }
+        tame = wild == 0u;
+#end
+        if (tame) {
+            for (var c = 0u; c < quads; c++) {
+#for i in ROWS: let p$i = p[(row_lane * ROWS + $iu) * BLOCK_QUADS + c];
+#for x in xyzw
+                {
+#for j in QUADS
+#if STAGED: let v$j = stage[stage_row(4u * c + $#xu) + min(column_lane + $ju * COLUMN_LANES, ROW_QUADS - 1u)];
+#if !STAGED
+                    let d$j = 4u * min(column_lane + $ju * COLUMN_LANES, ROW_QUADS - 1u);
+                    let v$j = v_quad(params.v_base + head_at + (min(block + 4u * c + $#xu, last_key) - params.key_base) * key_stride + d$j, HEAD_DIM - d$j);
+#end
+#end
+#for i in ROWS, j in QUADS: a$i_$j += p$i.$x * v$j;
+                }
+#end
+            }
+        }
+#if WEIGH
+        if (!tame) {
+            // A value of the block is NaN or infinite: a probability of 0 must take nothing of it.
+            for (var s = 0u; s < 4u * quads; s++) {
+                let key_at = params.v_base + head_at + (min(block + s, last_key) - params.key_base) * key_stride;
+#for j in QUADS
+                let d$j = 4u * min(column_lane + $ju * COLUMN_LANES, ROW_QUADS - 1u);
+                let v$j = v_quad(key_at + d$j, HEAD_DIM - d$j);
+#end
+#for i in ROWS
+                {
+                    let prob = p[(row_lane * ROWS + $iu) * BLOCK_QUADS + s / 4u][s & 3u];
+#for j in QUADS: a$i_$j += weigh(prob, v$j);
+                }
+#end
+            }
+        }
+#end
+        workgroupBarrier();
     }
 
-    if (first_row + lane >= rows) {
-        return;
-    }
-    var factor = 1.0;
-    if (params.key_end == params.key_len) {
+    let last = !PARTIAL && params.key_end == params.key_len;
+    if (lane < TILE_ROWS) {
         // The largest weight is 1, so a sum of exactly 0 means that nothing is seen.
         let nothing = row_sum == 0.0;
         let total = select(row_sum, 1.0, nothing);
-        factor = params.keep_scale / total;
-        lse[state_index] = select(bitcast<u32>(row_max + log2(total) * LN_2), NEGATIVE_INFINITY, nothing);
-    } else {
-        state[state_index] = vec2<f32>(row_max, row_sum);
-    }
-    for (var i = 0u; i < QUADS; i++) {
-        let result = sum[i] * factor;
-        let at = q_start + 4u * i;
-        out[at] = result.x;
-        if (4u * i + 1u < HEAD_DIM) {
-            out[at + 1u] = result.y;
-        }
-        if (4u * i + 2u < HEAD_DIM) {
-            out[at + 2u] = result.z;
-        }
-        if (4u * i + 3u < HEAD_DIM) {
-            out[at + 3u] = result.w;
+        factor[lane] = select(1.0, params.keep_scale / total, last);
+        if (first_row + lane < rows) {
+            if (last) {
+                lse[lse_at] = select(bitcast<u32>(row_max + log2(total) * LN_2), NEGATIVE_INFINITY, nothing);
+            } else {
+                state[split * params.state_stride + lse_at] = vec2<f32>(row_max, row_sum);
+            }
         }
     }
+    workgroupBarrier();
+    let out_at = params.out_base + split * params.out_stride;
+#for i in ROWS
+    if (first_row + row_lane * ROWS + $iu < rows) {
+        let f = factor[row_lane * ROWS + $iu];
+#for j in QUADS: { let d = column_lane + $ju * COLUMN_LANES; if (d < ROW_QUADS) { out_store(out_at + at$i + 4u * d, HEAD_DIM - 4u * d, a$i_$j * f); } }
+    }
+#end
 }

@@ -8,6 +8,11 @@ struct Params {
     words_per_row: u32,
     // Where in `bits` the first row begins.
     start: u32,
+    // Where in `mask` and `second` the first row begins.
+    base: u32,
+    padding0: u32,
+    padding1: u32,
+    padding2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -35,7 +40,7 @@ fn main(
     let count = min(32u, params.length - s);
     var packed = 0u;
     for (var i = 0u; i < count; i++) {
-        let index = row * params.length + s + i;
+        let index = params.base + row * params.length + s + i;
         let shift = (index & 3u) * 8u;
         var seen = ((mask[index >> 2u] >> shift) & 0xffu) != 0u;
         if (HAS_SECOND) {

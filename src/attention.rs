@@ -6,8 +6,10 @@
 //! ```
 
 use crate::dropout::Dropout;
-use crate::gpu::{Gpu, Pass, Slot, Tensor, Workspace};
-use crate::kernels::{attention_forward, cast, check_words, dropout, scores, softmax, weighted_values};
+use crate::gpu::{Gpu, Pass, Recorded, Slot, Submitter, Tensor, Workspace};
+use crate::kernels::{
+    attention_forward, cast, check_binding, check_words, dropout, scores, softmax, weighted_values,
+};
 use crate::mask::{Masks, Visibility};
 use crate::shapes::{Dims, Queries};
 use crate::{DType, Error, Result};
@@ -87,8 +89,10 @@ pub async fn scaled_dot_product_attention(
         .checked(OPERATION, || {
             let output = plan.allocate()?;
             let mut encoder = q.gpu().device().create_command_encoder(&Default::default());
-            let path = plan.record(&mut encoder, &output)?;
+            let recorded = plan.record(&mut encoder, Submitter::Library, &output)?;
             q.gpu().queue().submit([encoder.finish()]);
+            drop(recorded);
+            let path = plan.path;
             let AttentionTensors { output, lse, attention_scores } = output;
             Ok(AttentionOutput { output, lse, attention_scores, path })
         })
@@ -141,7 +145,13 @@ pub fn encode_scaled_dot_product_attention(
         let scores = output.attention_scores.as_ref();
         check_output(OPERATION, gpu, "output.attention_scores", scores, &dims.scores_shape(), q.dtype())?;
     }
-    plan.record(encoder, output)
+    for tensor in [q, k, v, &output.output, &output.lse] {
+        tensor.lend();
+    }
+    plan.masks.lend();
+    output.attention_scores.iter().for_each(Tensor::lend);
+    plan.record(encoder, Submitter::Caller, output)?;
+    Ok(plan.path)
 }
 
 /// Fails unless there is a tensor of this shape and type, on this device.
@@ -211,7 +221,7 @@ impl<'a> Plan<'a> {
     /// To be called under an error scope.
     fn allocate(&self) -> Result<AttentionTensors> {
         let (gpu, dims, dtype) = (self.q.gpu(), &self.dims, self.q.dtype());
-        let new = |shape: Vec<usize>, dtype| Tensor::allocate(gpu, OPERATION, shape, dtype, false);
+        let new = |shape: Vec<usize>, dtype| Tensor::output(gpu, OPERATION, shape, dtype);
         Ok(AttentionTensors {
             output: new(self.q.shape().to_vec(), dtype)?,
             lse: new(vec![dims.batch, dims.query_heads, dims.query_len], DType::F32)?,
@@ -219,9 +229,14 @@ impl<'a> Plan<'a> {
         })
     }
 
-    fn record(&self, encoder: &mut wgpu::CommandEncoder, output: &AttentionTensors) -> Result<AttentionPath> {
+    fn record(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        submitter: Submitter,
+        output: &AttentionTensors,
+    ) -> Result<Recorded> {
         let (gpu, dtype) = (self.q.gpu(), self.q.dtype());
-        let pass = &mut Pass::begin(gpu, encoder);
+        let mut pass = Pass::begin(gpu, encoder, submitter);
         let count = self.q.shape().iter().product();
         let wide = (dtype != DType::F32).then(|| Workspace::new(gpu, "out", count as u64));
         let out = wide.as_ref().map_or(output.output.slot(), Workspace::slot);
@@ -239,16 +254,13 @@ impl<'a> Plan<'a> {
             lse: Some(output.lse.slot()),
             out,
         };
-        attention.encode(pass)?;
+        attention.encode(&mut pass)?;
         if wide.is_some() {
-            cast::cast(pass, (out, DType::F32), (output.output.slot(), dtype), count)?;
+            cast::cast(&mut pass, (out, DType::F32), (output.output.slot(), dtype), count)?;
         }
-        Ok(self.path)
+        Ok(pass.end())
     }
 }
-
-/// Fewer rows (query, head of a group) than this leave most lanes of the fused kernel idle.
-const FEW_ROWS: usize = 16;
 
 /// The path of a call. Fails where the one asked for can't be taken.
 pub(crate) fn choose_path(
@@ -258,16 +270,13 @@ pub(crate) fn choose_path(
     wanted: Option<AttentionPath>,
     scores: bool,
 ) -> Result<AttentionPath> {
-    let fits = attention_forward::fits(dims.head_dim, gpu.limits());
-    let too_long = dims.key_len > softmax::MAX_KEYS;
+    let fits = attention_forward::default_form(gpu.is_cpu(), dims, gpu.limits()).is_some();
     let reason = match wanted {
         Some(AttentionPath::Fused) if scores => "without return_attention_scores",
         Some(AttentionPath::Fused) if !fits => "for heads that fit this device's workgroup memory",
         Some(AttentionPath::Fused) => return Ok(AttentionPath::Fused),
-        None if fits && !scores && (too_long || dims.query_len * dims.group_size() >= FEW_ROWS) => {
-            return Ok(AttentionPath::Fused);
-        }
-        _ if too_long => {
+        None if fits && !scores => return Ok(AttentionPath::Fused),
+        _ if dims.key_len > softmax::MAX_KEYS => {
             let (expected, got) =
                 (format!("at most {} for the chained path", softmax::MAX_KEYS), dims.key_len);
             return Err(Error::argument(operation, "key length", expected, got.to_string()));
@@ -343,12 +352,15 @@ pub(crate) fn check_sizes(
     let &Dims { batch: b, query_len: t, key_len: s, query_heads: h, head_dim: d, .. } = dims;
     check_words(gpu, operation, "out", product(&[b, t, h, d]))?;
     match path {
-        AttentionPath::Fused => check_words(gpu, operation, "state", attention_forward::state_words(dims)),
-        AttentionPath::Chained if scores => {
-            check_words(gpu, operation, "attention_scores", product(&[b, h, t, s]))
-        }
+        AttentionPath::Fused => check_binding(gpu, operation, "lse", product(&[b, h, t, 2])),
         AttentionPath::Chained => {
-            check_words(gpu, operation, "attention scores of one query", product(&[b, h, s]))
+            // These kernels bind each operand whole.
+            let hkv = dims.key_heads;
+            check_binding(gpu, operation, "out", product(&[b, t, h, d]))?;
+            check_binding(gpu, operation, "key", product(&[b, s, hkv, d]))?;
+            let (name, queries) =
+                if scores { ("attention_scores", t) } else { ("attention scores of one query", 1) };
+            check_binding(gpu, operation, name, product(&[b, h, queries, s]))
         }
     }
 }
@@ -365,17 +377,26 @@ impl Attention<'_> {
                 own_lse.slot()
             }
         };
-        let (visibility, mask_bits) = self.masks.pack(self.operation, pass, dims)?;
+        // Values of keys that are not seen may be anything.
+        let weigh = self.path == AttentionPath::Fused && (self.masks.hide() || self.dropout.is_some());
+        let (visibility, mask_bits) = self.masks.pack(self.operation, pass, dims, weigh.then_some(self.v))?;
         let masks = (visibility, mask_bits.slot());
         match self.path {
-            AttentionPath::Fused => self.encode_fused(pass, masks, lse),
+            AttentionPath::Fused => self.encode_fused(pass, masks, lse, weigh),
             AttentionPath::Chained => self.encode_chained(pass, masks, lse),
         }
     }
 
-    fn encode_fused(&self, pass: &mut Pass<'_>, masks: (Visibility, Slot<'_>), lse: Slot<'_>) -> Result<()> {
-        let (gpu, dims) = (pass.gpu(), &self.dims);
-        let state = Workspace::new(gpu, "state", attention_forward::state_words(dims));
+    fn encode_fused(
+        &self,
+        pass: &mut Pass<'_>,
+        masks: (Visibility, Slot<'_>),
+        lse: Slot<'_>,
+        weigh: bool,
+    ) -> Result<()> {
+        let gpu = pass.gpu();
+        let form = attention_forward::default_form(gpu.is_cpu(), &self.dims, gpu.limits());
+        let form = form.ok_or_else(|| Error::argument(self.operation, "path", "Chained", "Fused"))?;
         let operands = attention_forward::AttentionForward {
             q: self.q,
             k: self.k,
@@ -385,9 +406,8 @@ impl Attention<'_> {
             dropout: self.dropout,
             out: self.out,
             lse,
-            state: state.slot(),
         };
-        attention_forward::attention_forward(pass, dims, &operands)
+        attention_forward::attention_forward(pass, &self.dims, &operands, form, weigh)
     }
 
     /// The ranges of queries that are run one after the other, so that their probabilities fit the adapter; all at once if
@@ -397,7 +417,7 @@ impl Attention<'_> {
             return vec![Queries { begin: 0, count: self.dims.query_len }];
         }
         let one_query = (self.dims.batch * self.dims.query_heads * self.dims.key_len) as u64;
-        let most = (gpu.max_tensor_bytes() / 4).min(PROBS_WORDS).max(one_query);
+        let most = (gpu.binding_limits().bytes / 4).min(PROBS_WORDS).max(one_query);
         self.dims.query_ranges(most).into_iter().flatten().collect()
     }
 

@@ -7,10 +7,10 @@ use crate::attention::{
     Attention, AttentionPath, check_float, check_output, check_sizes, choose_path, default_scale,
 };
 use crate::dropout::{Dropout, call_seed};
-use crate::gpu::{Gpu, Pass, Slot, Tensor, Workspace};
+use crate::gpu::{Gpu, Pass, Recorded, Slot, Submitter, Tensor, Workspace};
 use crate::kernels::cast::cast;
 use crate::kernels::check_words;
-use crate::kernels::linear::{Linear, linear};
+use crate::kernels::linear::{self, Linear, linear};
 use crate::mask::Masks;
 use crate::shapes::Dims;
 use crate::{Config, DType, Error, FeatureWidths, Projection, Result, Weights};
@@ -163,8 +163,10 @@ impl GroupedQueryAttention {
             .checked(OPERATION, || {
                 let output = self.outputs(&plan)?;
                 let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-                let called = self.record(&mut encoder, &plan, options, &output)?;
+                let (called, recorded) =
+                    self.record(&mut encoder, Submitter::Library, &plan, options, &output)?;
                 self.gpu.queue().submit([encoder.finish()]);
+                drop(recorded);
                 Ok(called)
             })
             .await
@@ -210,7 +212,12 @@ impl GroupedQueryAttention {
             let (scores, shape) = (output.attention_scores.as_ref(), plan.dims.scores_shape());
             check_output(OPERATION, &self.gpu, "output.attention_scores", scores, &shape, dtype)?;
         }
-        self.record(encoder, &plan, options, output)
+        for tensor in [plan.query, plan.key, plan.value, &output.attention_output] {
+            tensor.lend();
+        }
+        plan.masks.lend();
+        output.attention_scores.iter().for_each(Tensor::lend);
+        Ok(self.record(encoder, Submitter::Caller, &plan, options, output)?.0)
     }
 
     /// Checks the arguments of a call.
@@ -281,7 +288,7 @@ impl GroupedQueryAttention {
 
     fn outputs(&self, plan: &Plan<'_>) -> Result<OutputTensors> {
         let dtype = self.config.dtype.compute_dtype();
-        let new = |shape| Tensor::allocate(&self.gpu, OPERATION, shape, dtype, false);
+        let new = |shape| Tensor::output(&self.gpu, OPERATION, shape, dtype);
         Ok(OutputTensors {
             attention_output: new(plan.query.shape().to_vec())?,
             attention_scores: plan.scores.then(|| new(plan.dims.scores_shape())).transpose()?,
@@ -292,10 +299,11 @@ impl GroupedQueryAttention {
     fn record(
         &self,
         encoder: &mut wgpu::CommandEncoder,
+        submitter: Submitter,
         plan: &Plan<'_>,
         options: &CallOptions<'_>,
         output: &OutputTensors,
-    ) -> Result<CallOutput> {
+    ) -> Result<(CallOutput, Recorded)> {
         let Dims { batch: b, query_len: t, key_len: s, query_heads: h, key_heads: hkv, head_dim: d } =
             plan.dims;
         let FeatureWidths { query: c, key: ck, value: cv } = self.widths;
@@ -307,7 +315,8 @@ impl GroupedQueryAttention {
         let v = self.workspace("v", &[b, s, hkv, d]);
         let out = self.workspace("out", &[b, t, h, d]);
 
-        let pass = &mut Pass::begin(&self.gpu, encoder);
+        let mut recording = Pass::begin(&self.gpu, encoder, submitter);
+        let pass = &mut recording;
         let query_input = self.cast_input(pass, plan.query)?; // [B,T,C]
         let key_input = self.cast_input(pass, plan.key)?; // [B,S,Ck]
         let value_input = self.cast_input(pass, plan.value)?; // [B,S,Cv]
@@ -350,12 +359,13 @@ impl GroupedQueryAttention {
             self.attention_output.apply(pass, attended, None, wide.slot(), sizes)?;
             cast(pass, (wide.slot(), DType::F32), (result, dtype), b * t * c)?;
         }
-        Ok(CallOutput {
+        let called = CallOutput {
             attention_output: output.attention_output.clone(),
             attention_scores: scores.cloned(),
             dropout_seed: dropout.map(|dropout| dropout.seed),
             path: plan.path,
-        })
+        };
+        Ok((called, recording.end()))
     }
 
     /// An f32 intermediate of this shape.
@@ -428,7 +438,9 @@ impl DenseWeights {
         sizes: [usize; 3],
     ) -> Result<()> {
         let bias = self.bias.as_ref().map(Tensor::slot);
-        linear(pass, &Linear { x, w: self.kernel.slot(), bias, w_type: self.kernel.dtype(), gated, y, sizes })
+        let form = linear::default_form(pass.gpu().is_cpu(), sizes[0]);
+        let w_type = self.kernel.dtype();
+        linear(pass, &Linear { x, w: self.kernel.slot(), bias, w_type, gated, y, sizes }, form)
     }
 }
 

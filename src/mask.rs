@@ -3,7 +3,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::attention::check_device;
-use crate::gpu::{Gpu, Pass, Tensor, Workspace};
+use crate::gpu::{Gpu, Pass, Slot, Tensor, Workspace};
+use crate::kernels::find_wild::{self, find_wild};
 use crate::kernels::pack_mask::{pack_mask, words_per_row};
 use crate::shapes::Dims;
 use crate::{DType, Error, Result};
@@ -23,7 +24,9 @@ pub(crate) struct Visibility {
     query_mask_stride_b: u32,
     key_mask_start: u32,
     key_mask_stride_b: u32,
-    padding: u32,
+    wild_start: u32,
+    wild_stride: u32,
+    padding: [u32; 3],
 }
 
 const HAS_CAUSAL: u32 = 1;
@@ -115,7 +118,8 @@ impl Masks<'_> {
                 last_position.to_string(),
             ));
         }
-        crate::kernels::check_words(gpu, operation, "masks", self.layout(operation, dims)?.words)?;
+        let words = self.layout(operation, dims)?.words + find_wild::words(dims) as u64;
+        crate::kernels::check_binding(gpu, operation, "masks", words)?;
         if self.sliding_window == Some(0) {
             return Err(Error::argument(operation, "sliding_window", "None or a positive integer", "0"));
         }
@@ -166,17 +170,37 @@ impl Masks<'_> {
         Ok(Layout { visibility, parts, words: words as u64 })
     }
 
-    /// Records the packing of the masks, which [`check`](Self::check) has passed, into one buffer of bits.
+    /// Notes that commands which the caller submits may read the masks.
+    pub(crate) fn lend(&self) {
+        let masks = [self.attention_mask, self.query_mask, self.value_mask, self.key_mask];
+        masks.into_iter().flatten().for_each(Tensor::lend);
+    }
+
+    /// Whether there may be a key that a query does not see.
+    pub(crate) fn hide(&self) -> bool {
+        let masks = [self.attention_mask, self.query_mask, self.value_mask, self.key_mask];
+        self.causal || self.sliding_window.is_some() || masks.iter().any(Option::is_some)
+    }
+
+    /// Records the packing of the masks, which [`check`](Self::check) has passed, into one buffer of bits. With v
+    /// `[B,S,Hkv,D]`, the bits of its wild keys follow.
     pub(crate) fn pack(
         &self,
         operation: &'static str,
         pass: &mut Pass<'_>,
         dims: &Dims,
+        v: Option<(Slot<'_>, DType)>,
     ) -> Result<(Visibility, Workspace)> {
-        let layout = self.layout(operation, dims)?;
-        let bits = Workspace::new(pass.gpu(), "mask_bits", layout.words);
+        let mut layout = self.layout(operation, dims)?;
+        let wild_words = if v.is_some() { find_wild::words(dims) as u64 } else { 0 };
+        let bits = Workspace::new(pass.gpu(), "mask_bits", layout.words + wild_words);
         for Part { mask, second, sizes } in layout.parts {
             pack_mask(pass, mask.slot(), second.map(Tensor::slot), bits.slot(), sizes)?;
+        }
+        if let Some(v) = v {
+            layout.visibility.wild_start = layout.words as u32;
+            layout.visibility.wild_stride = words_per_row(dims.key_len) as u32;
+            find_wild(pass, dims, v, bits.slot(), layout.words as usize)?;
         }
         Ok((layout.visibility, bits))
     }

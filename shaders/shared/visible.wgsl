@@ -1,4 +1,4 @@
-// Which key a query sees: the one rule. Needs `params.visibility` and the bits that pack_mask wrote, `mask_bits`.
+// Which key a query sees: the one rule, for a key and for 32 keys at once. Needs `params.visibility` and the bits that pack_mask wrote, `mask_bits`.
 
 const HAS_CAUSAL: u32 = 1u;
 const HAS_ATTENTION_MASK: u32 = 2u;
@@ -21,7 +21,12 @@ struct Visibility {
     query_mask_stride_b: u32,
     key_mask_start: u32,
     key_mask_stride_b: u32,
-    padding: u32,
+    // Where the bits of wild keys begin, words to the next key/value head.
+    wild_start: u32,
+    wild_stride: u32,
+    padding0: u32,
+    padding1: u32,
+    padding2: u32,
 }
 
 fn mask_bit(start: u32, bit: u32) -> bool {
@@ -50,4 +55,49 @@ fn visible(b: u32, h: u32, t: u32, s: u32) -> bool {
         seen = seen && mask_bit(params.visibility.key_mask_start + b * params.visibility.key_mask_stride_b, s);
     }
     return seen;
+}
+
+/// The lowest `count` bits.
+fn lowest_bits(count: u32) -> u32 {
+    return select((1u << (count & 31u)) - 1u, 0xffffffffu, count >= 32u);
+}
+
+/// Whether `visible` for the keys s to s + 31, s a multiple of 32: bit i is for key s + i. Those past the last are as
+/// causal and window say.
+fn visible_word(b: u32, h: u32, t: u32, s: u32) -> u32 {
+    let flags = params.visibility.flags;
+    let window = params.visibility.window;
+    let position = t + params.visibility.q_offset;
+    var word = 0xffffffffu;
+    if ((flags & HAS_CAUSAL) != 0u) {
+        word = select(0u, lowest_bits(min(position - s, 31u) + 1u), s <= position);
+    }
+    if (window != 0u) {
+        // position − window < key < position + window
+        let behind = select(0u, position - window + 1u, position >= window);
+        word &= ~lowest_bits(max(behind, s) - s);
+        if (s > position) {
+            let ahead = s - position;
+            word &= select(0u, lowest_bits(min(window - ahead, 32u)), ahead < window);
+        } else if (window < 32u) {
+            word &= lowest_bits(min(position - s, 32u) + window);
+        }
+    }
+    if ((flags & HAS_ATTENTION_MASK) != 0u) {
+        let row = b * params.visibility.mask_stride_b + h * params.visibility.mask_stride_h
+            + t * params.visibility.mask_stride_t;
+        if (params.visibility.mask_stride_s == 0u) {
+            word &= select(0u, 0xffffffffu, (mask_bits[row] & 1u) == 1u);
+        } else {
+            word &= mask_bits[row + (s >> 5u)];
+        }
+    }
+    if ((flags & HAS_QUERY_MASK) != 0u) {
+        let start = params.visibility.query_mask_start + b * params.visibility.query_mask_stride_b;
+        word &= select(0u, 0xffffffffu, mask_bit(start, t));
+    }
+    if ((flags & HAS_KEY_MASK) != 0u) {
+        word &= mask_bits[params.visibility.key_mask_start + b * params.visibility.key_mask_stride_b + (s >> 5u)];
+    }
+    return word;
 }

@@ -1,12 +1,12 @@
 //! `Gpu`: a device, its queue, and everything that is made once on it.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::adapter;
-use super::kernel::Pipeline;
+use super::kernel::{BindGroups, Pipelines};
 use super::pool::Pool;
+use super::uniforms::Uniforms;
 use crate::{Error, Result};
 
 /// A GPU device with its pipelines, ready to hold tensors and run layers. Cheap to clone: clones share everything.
@@ -15,16 +15,15 @@ pub struct Gpu {
     inner: Arc<Inner>,
 }
 
-/// Pipelines by kernel name and constants.
-type Pipelines = HashMap<(&'static str, String), Arc<Pipeline>>;
-
 pub(super) struct Inner {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) pool: Mutex<Pool>,
     pub(super) pipelines: Mutex<Pipelines>,
-    pub(super) uniforms: Mutex<VecDeque<(Vec<u8>, wgpu::Buffer)>>,
+    pub(super) bind_groups: Mutex<BindGroups>,
+    pub(super) uniforms: Uniforms,
     pub(super) counters: Counters,
+    window_bytes: AtomicU64,
     info: wgpu::AdapterInfo,
     limits: wgpu::Limits,
     trouble: Arc<Mutex<Option<Error>>>,
@@ -35,6 +34,7 @@ pub(super) struct Inner {
 pub(super) struct Counters {
     pub(super) tensor_bytes: AtomicU64,
     pub(super) buffers: AtomicU64,
+    pub(super) bind_groups: AtomicU64,
     pub(super) dispatches: AtomicU64,
 }
 
@@ -49,15 +49,14 @@ pub struct GpuUsage {
     pub pipelines: u64,
     /// Buffers created so far.
     pub buffers: u64,
+    /// Bind groups created so far.
+    pub bind_groups: u64,
     /// Kernels dispatched so far.
     pub dispatches: u64,
 }
 
 /// Storage buffers that the kernels without which nothing runs bind at most.
 pub(super) const STORAGE_BUFFERS: u32 = 5;
-
-/// Storage bindings past this size fail on Vulkan and DX12 whatever the limit says.
-const LARGEST_BINDING: u64 = i32::MAX as u64;
 
 impl Gpu {
     /// A device on the best adapter of this machine (see [`adapters`](crate::adapters) for the order).
@@ -100,6 +99,8 @@ impl Gpu {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("gqa"),
             required_limits: adapter.limits(),
+            required_features: adapter.features()
+                & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS),
             ..Default::default()
         };
         let (device, queue) = adapter
@@ -131,8 +132,10 @@ impl Gpu {
             queue,
             pool: Mutex::default(),
             pipelines: Mutex::default(),
-            uniforms: Mutex::default(),
+            bind_groups: Mutex::default(),
+            uniforms: Uniforms::default(),
             counters: Counters::default(),
+            window_bytes: AtomicU64::new(0),
             info,
             limits,
             trouble,
@@ -170,6 +173,7 @@ impl Gpu {
             workspace_bytes: lock(&self.inner.pool).bytes(),
             pipelines: lock(&self.inner.pipelines).len() as u64,
             buffers: counters.buffers.load(Ordering::Relaxed),
+            bind_groups: counters.bind_groups.load(Ordering::Relaxed),
             dispatches: counters.dispatches.load(Ordering::Relaxed),
         }
     }
@@ -177,13 +181,29 @@ impl Gpu {
     /// Gives back the memory of intermediate buffers and parameters that no recorded command uses any more.
     pub fn trim(&self) {
         lock(&self.inner.pool).clear();
-        lock(&self.inner.uniforms).clear();
+        lock(&self.inner.bind_groups).clear();
+        self.inner.uniforms.clear();
     }
 
     /// The most bytes that one tensor can have.
     pub fn max_tensor_bytes(&self) -> u64 {
-        let limits = &self.inner.limits;
-        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(LARGEST_BINDING) & !3
+        self.inner.limits.max_buffer_size & !3
+    }
+
+    /// The most bytes of a binding, if fewer than the device allows.
+    pub(super) fn window_bytes(&self) -> Option<u64> {
+        Some(self.inner.window_bytes.load(Ordering::Relaxed)).filter(|&bytes| bytes > 0)
+    }
+
+    /// Makes bindings smaller than the device allows, so that small tensors are bound in windows.
+    #[cfg(test)]
+    pub(crate) fn set_window_bytes(&self, bytes: u64) {
+        self.inner.window_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether the adapter is a CPU.
+    pub(crate) fn is_cpu(&self) -> bool {
+        self.inner.info.device_type == wgpu::DeviceType::Cpu
     }
 
     pub(super) fn inner(&self) -> &Inner {
@@ -231,6 +251,7 @@ impl Gpu {
         match complaint {
             Some(error) => {
                 // What failed to be made is an object like any other: nothing that may be one is kept.
+                drop(result);
                 self.trim();
                 lock(&self.inner.pipelines).clear();
                 Err(from_wgpu_error(operation, error))

@@ -1,11 +1,13 @@
 //! A kernel from its declaration to its dispatch: spec → pipeline → bind → dispatch.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::context::lock;
-use super::tensor::fill_mapped;
+use super::uniforms::Parameters;
+use super::unroll::unroll;
 use super::{Gpu, Slot};
 use crate::{Error, Result};
 
@@ -14,11 +16,13 @@ use crate::{Error, Result};
 pub(crate) struct Kernel {
     /// The stem of `shaders/NAME.wgsl`, `src/kernels/NAME.rs` and `src/reference/NAME.rs`.
     pub(crate) name: &'static str,
-    /// WGSL files, concatenated behind the constants.
+    /// WGSL files, concatenated behind the constants. Their `#for` lines are written out (see [`unroll`]).
     pub(crate) sources: &'static [&'static str],
+    /// WGSL of a variant that follows from its constants, such as how an operand of some type is declared and loaded.
+    pub(crate) generate: Option<fn(&Constants) -> String>,
     /// What is bound, by position.
     pub(crate) bindings: &'static [Binding],
-    /// Invocations in a workgroup.
+    /// Invocations in a workgroup, for variants without a constant `WORKGROUP_SIZE`.
     pub(crate) workgroup_size: u32,
     /// Bytes of the struct that fills the uniform binding.
     #[cfg_attr(not(test), allow(dead_code))]
@@ -37,7 +41,7 @@ pub(crate) enum Binding {
 }
 
 /// The value of a `const` line in front of a kernel's WGSL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Constant {
     /// A `u32`.
     U32(u32),
@@ -57,17 +61,42 @@ pub(super) struct Pipeline {
     layout: wgpu::BindGroupLayout,
 }
 
-/// So many uniform buffers are kept, those used last.
-const UNIFORMS_KEPT: usize = 256;
+/// So many bind groups are kept; past that all are made anew.
+const BIND_GROUPS_KEPT: usize = 2048;
+
+/// Pipelines by kernel name and constants.
+pub(super) type Pipelines = HashMap<(&'static str, Vec<(&'static str, Constant)>), Arc<Pipeline>>;
+
+/// Bind groups by what they bind. Whatever gives up a buffer takes its bind groups out, so none keeps a buffer alive.
+#[derive(Default)]
+pub(super) struct BindGroups(HashMap<BindGroupKey, wgpu::BindGroup>);
+
+/// The pipeline, by address, and each buffer with the range that is bound of it.
+type BindGroupKey = (usize, Vec<(wgpu::Buffer, u64, u64)>);
+
+impl BindGroups {
+    /// Drops the bind groups that bind this buffer.
+    pub(super) fn forget(&mut self, buffer: &wgpu::Buffer) {
+        self.0.retain(|(_, bound), _| bound.iter().all(|(other, ..)| other != buffer));
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
 
 impl Kernel {
     /// The complete WGSL of one variant.
     pub(crate) fn wgsl(&self, constants: &Constants) -> String {
         let mut text = prelude(constants);
-        let _ = writeln!(text, "const WORKGROUP_SIZE: u32 = {}u;", self.workgroup_size);
+        if constants.iter().all(|(name, _)| *name != "WORKGROUP_SIZE") {
+            let _ = writeln!(text, "const WORKGROUP_SIZE: u32 = {}u;", self.workgroup_size);
+        }
+        if let Some(generate) = self.generate {
+            text.push_str(&generate(constants));
+        }
         for source in self.sources {
-            text.push_str(source);
-            text.push('\n');
+            text.push_str(&unroll(source, constants));
         }
         text
     }
@@ -134,17 +163,39 @@ fn layout_entry(index: u32, binding: Binding) -> wgpu::BindGroupLayoutEntry {
     }
 }
 
+/// Who submits the encoder that a pass is recorded into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Submitter {
+    /// The library, before the [`Recorded`] is dropped.
+    Library,
+    /// The caller, whenever they like, and never more than once.
+    Caller,
+}
+
 /// A compute pass that kernels are dispatched into.
 pub(crate) struct Pass<'a> {
     gpu: &'a Gpu,
     pass: wgpu::ComputePass<'static>,
+    submitter: Submitter,
+    uniforms: Vec<Arc<wgpu::Buffer>>,
+}
+
+/// A pass that has ended. Until this is dropped, its parameters stay what they are.
+pub(crate) struct Recorded {
+    _uniforms: Vec<Arc<wgpu::Buffer>>,
 }
 
 impl<'a> Pass<'a> {
-    /// Begins a pass in the encoder, which takes no other command until this is dropped.
-    pub(crate) fn begin(gpu: &'a Gpu, encoder: &mut wgpu::CommandEncoder) -> Self {
+    /// Begins a pass in the encoder, which takes no other command until this has ended.
+    pub(crate) fn begin(gpu: &'a Gpu, encoder: &mut wgpu::CommandEncoder, submitter: Submitter) -> Self {
         let descriptor = wgpu::ComputePassDescriptor { label: Some("gqa"), timestamp_writes: None };
-        Self { gpu, pass: encoder.begin_compute_pass(&descriptor).forget_lifetime() }
+        let pass = encoder.begin_compute_pass(&descriptor).forget_lifetime();
+        Self { gpu, pass, submitter, uniforms: Vec::new() }
+    }
+
+    /// Ends the pass. What it returns is to be kept until the encoder is submitted, if the library does that.
+    pub(crate) fn end(self) -> Recorded {
+        Recorded { _uniforms: self.uniforms }
     }
 
     pub(crate) fn gpu(&self) -> &'a Gpu {
@@ -156,45 +207,21 @@ impl<'a> Pass<'a> {
         &mut self,
         kernel: &'static Kernel,
         constants: &Constants,
-        params: &[u8],
+        params: Parameters<'_>,
         slots: &[Slot<'_>],
         workgroups: u64,
     ) -> Result<()> {
-        let (x, y, z) =
-            fold(workgroups, self.gpu.limits().max_compute_workgroups_per_dimension).ok_or_else(|| {
-                Error::argument(
-                    kernel.name,
-                    "workgroups",
-                    "few enough to be dispatched",
-                    workgroups.to_string(),
-                )
-            })?;
+        let limit = self.gpu.limits().max_compute_workgroups_per_dimension;
+        let (x, y, z) = fold(workgroups, limit).ok_or_else(|| {
+            Error::argument(kernel.name, "workgroups", "few enough to be dispatched", workgroups.to_string())
+        })?;
         let inner = self.gpu.inner();
         let pipeline = self.pipeline(kernel, constants);
-        let uniform = self.uniform(params)?;
-        let mut slots = slots.iter();
-        let mut entries = Vec::with_capacity(kernel.bindings.len());
-        for (index, binding) in (0..).zip(kernel.bindings) {
-            let resource = match binding {
-                Binding::Uniform(_) => uniform.as_entire_binding(),
-                Binding::Read(name) | Binding::Write(name) => {
-                    let slot = slots.next().and_then(|slot| Some((slot.buffer?, slot)));
-                    let (buffer, slot) =
-                        slot.ok_or_else(|| Error::argument(kernel.name, *name, "bound", "nothing"))?;
-                    wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                        buffer,
-                        offset: slot.offset,
-                        size: wgpu::BufferSize::new(slot.bytes),
-                    })
-                }
-            };
-            entries.push(wgpu::BindGroupEntry { binding: index, resource });
-        }
-        let bind_group = inner.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(kernel.name),
-            layout: &pipeline.layout,
-            entries: &entries,
-        });
+        let uniform = inner.uniforms.take(self.gpu, params, self.submitter)?;
+        // Parameters that nobody will have again are in nobody's bind group again.
+        let lasting = matches!(params, Parameters::Lasting(_)) || self.submitter == Submitter::Library;
+        let bind_group = self.bind_group(kernel, &pipeline, &uniform, slots, lasting)?;
+        self.uniforms.push(uniform);
         self.pass.set_pipeline(&pipeline.pipeline);
         self.pass.set_bind_group(0, &bind_group, &[]);
         self.pass.dispatch_workgroups(x, y, z);
@@ -202,37 +229,67 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
+    fn bind_group(
+        &self,
+        kernel: &'static Kernel,
+        pipeline: &Arc<Pipeline>,
+        uniform: &wgpu::Buffer,
+        slots: &[Slot<'_>],
+        keep: bool,
+    ) -> Result<wgpu::BindGroup> {
+        let inner = self.gpu.inner();
+        let mut slots = slots.iter();
+        let mut bound = Vec::with_capacity(kernel.bindings.len());
+        for binding in kernel.bindings {
+            bound.push(match binding {
+                Binding::Uniform(_) => (uniform.clone(), 0, uniform.size()),
+                Binding::Read(name) | Binding::Write(name) => {
+                    let slot = slots.next().and_then(|slot| Some((slot.buffer?, slot)));
+                    let (buffer, slot) =
+                        slot.ok_or_else(|| Error::argument(kernel.name, *name, "bound", "nothing"))?;
+                    (buffer.clone(), slot.offset, slot.bytes)
+                }
+            });
+        }
+        let key = (Arc::as_ptr(pipeline) as usize, bound);
+        let mut bind_groups = lock(&inner.bind_groups);
+        if let Some(known) = bind_groups.0.get(&key) {
+            return Ok(known.clone());
+        }
+        inner.counters.bind_groups.fetch_add(1, Ordering::Relaxed);
+        let entries: Vec<_> = (0..)
+            .zip(&key.1)
+            .map(|(binding, (buffer, offset, bytes))| wgpu::BindGroupEntry {
+                binding,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer,
+                    offset: *offset,
+                    size: wgpu::BufferSize::new(*bytes),
+                }),
+            })
+            .collect();
+        let bind_group = inner.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(kernel.name),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        drop(entries);
+        if keep {
+            if bind_groups.0.len() >= BIND_GROUPS_KEPT {
+                bind_groups.0.clear();
+            }
+            bind_groups.0.insert(key, bind_group.clone());
+        }
+        Ok(bind_group)
+    }
+
     fn pipeline(&self, kernel: &'static Kernel, constants: &Constants) -> Arc<Pipeline> {
         let inner = self.gpu.inner();
         let mut pipelines = lock(&inner.pipelines);
-        let entry = pipelines.entry((kernel.name, prelude(constants)));
+        let entry = pipelines.entry((kernel.name, constants.to_vec()));
         // wgpu's handles are not Send in browsers, where there is one thread.
         #[cfg_attr(target_arch = "wasm32", allow(clippy::arc_with_non_send_sync))]
         entry.or_insert_with(|| Arc::new(kernel.compile(&inner.device, constants))).clone()
-    }
-
-    /// An immutable uniform buffer of these bytes. Equal bytes share one, so recorded commands never see it change.
-    fn uniform(&self, bytes: &[u8]) -> Result<wgpu::Buffer> {
-        let inner = self.gpu.inner();
-        let mut uniforms = lock(&inner.uniforms);
-        let known = uniforms.iter().rposition(|(known, _)| known == bytes);
-        if let Some((known, buffer)) = known.and_then(|index| uniforms.remove(index)) {
-            uniforms.push_back((known, buffer.clone()));
-            return Ok(buffer);
-        }
-        while uniforms.len() >= UNIFORMS_KEPT {
-            uniforms.pop_front();
-        }
-        inner.counters.buffers.fetch_add(1, Ordering::Relaxed);
-        let buffer = inner.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("gqa parameters"),
-            size: (bytes.len() as u64).next_multiple_of(16),
-            usage: wgpu::BufferUsages::UNIFORM,
-            mapped_at_creation: true,
-        });
-        fill_mapped("uniform", &buffer, bytes)?;
-        uniforms.push_back((bytes.to_vec(), buffer.clone()));
-        Ok(buffer)
     }
 }
 

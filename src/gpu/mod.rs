@@ -3,13 +3,19 @@
 mod adapter;
 mod context;
 pub(crate) mod kernel;
+mod operand;
 mod pool;
 mod readback;
 mod tensor;
+mod uniforms;
+mod unroll;
+mod windows;
 
 pub use adapter::{AdapterFacts, adapters};
 pub use context::{Gpu, GpuUsage};
-pub(crate) use kernel::{Binding, Constant, Kernel, Pass};
+pub(crate) use kernel::{Binding, Constant, Constants, Kernel, Pass, Recorded, Submitter};
+pub(crate) use operand::{element_constant, is_on, operand, result};
 pub(crate) use pool::Workspace;
 pub(crate) use tensor::Slot;
 pub use tensor::{Element, Tensor};
+pub(crate) use uniforms::Parameters;

@@ -1,7 +1,8 @@
-//! Intermediate buffers, kept for the next call.
+//! Intermediate buffers and the outputs of calls, kept for the next call.
 //!
-//! A buffer goes back to the pool when its use has been *recorded*, not when the GPU has finished: whoever takes it
-//! next writes it before reading it within one recorded sequence, and a queue runs sequences one after the other.
+//! An intermediate goes back to the pool when its use has been *recorded*, not when the GPU has finished: whoever takes it
+//! next writes it before reading it within one recorded sequence, and a queue runs sequences one after the other. An
+//! output goes back when its last tensor is dropped, unless a caller's own commands may still read it.
 
 use std::sync::atomic::Ordering;
 
@@ -51,15 +52,54 @@ impl Pool {
         self.peak = self.peak.max(self.bytes - idle);
     }
 
-    fn give(&mut self, buffer: wgpu::Buffer) {
+    /// Takes the buffer in, and gives out those that are to be freed for it.
+    fn give(&mut self, buffer: wgpu::Buffer) -> Vec<wgpu::Buffer> {
         self.idle.push(buffer);
         let mut idle: u64 = self.idle.iter().map(wgpu::Buffer::size).sum();
+        let mut freed = Vec::new();
         while idle > self.peak.max(IDLE_BYTES) && self.idle.len() > 1 {
-            let freed = self.idle.remove(0).size();
-            idle -= freed;
-            self.bytes -= freed;
+            let buffer = self.idle.remove(0);
+            idle -= buffer.size();
+            self.bytes -= buffer.size();
+            freed.push(buffer);
         }
+        freed
     }
+}
+
+/// What buffers of the pool can be used for.
+const USAGE: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
+
+fn create(gpu: &Gpu, label: &'static str, size: u64) -> wgpu::Buffer {
+    gpu.inner().counters.buffers.fetch_add(1, Ordering::Relaxed);
+    let descriptor =
+        wgpu::BufferDescriptor { label: Some(label), size, usage: USAGE, mapped_at_creation: false };
+    gpu.device().create_buffer(&descriptor)
+}
+
+fn give(gpu: &Gpu, buffer: wgpu::Buffer) {
+    let inner = gpu.inner();
+    let freed = lock(&inner.pool).give(buffer);
+    let mut bind_groups = lock(&inner.bind_groups);
+    freed.iter().for_each(|buffer| bind_groups.forget(buffer));
+}
+
+/// A buffer for an output, of undefined contents, which leaves the pool.
+pub(super) fn take_output(gpu: &Gpu, size: u64) -> wgpu::Buffer {
+    let taken = {
+        let mut pool = lock(&gpu.inner().pool);
+        let taken = pool.take(size);
+        pool.bytes -= taken.as_ref().map_or(0, wgpu::Buffer::size);
+        taken
+    };
+    taken.unwrap_or_else(|| create(gpu, "gqa output", size))
+}
+
+/// An output's buffer that nobody reads any more.
+pub(super) fn give_output(gpu: &Gpu, buffer: wgpu::Buffer) {
+    lock(&gpu.inner().pool).bytes += buffer.size();
+    give(gpu, buffer);
 }
 
 /// An intermediate buffer of f32 or mask words. Its contents are undefined at first; dropping it hands it to the next
@@ -78,14 +118,8 @@ impl Workspace {
         let size = size_class(bytes, gpu.max_tensor_bytes());
         let taken = lock(&inner.pool).take(size);
         let buffer = taken.unwrap_or_else(|| {
-            inner.counters.buffers.fetch_add(1, Ordering::Relaxed);
             lock(&inner.pool).bytes += size;
-            inner.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some(label),
-                size,
-                usage: wgpu::BufferUsages::STORAGE,
-                mapped_at_creation: false,
-            })
+            create(gpu, label, size)
         });
         lock(&inner.pool).note_use();
         Self { gpu: gpu.clone(), buffer: Some(buffer), bytes }
@@ -99,7 +133,7 @@ impl Workspace {
 impl Drop for Workspace {
     fn drop(&mut self) {
         if let Some(buffer) = self.buffer.take() {
-            lock(&self.gpu.inner().pool).give(buffer);
+            give(&self.gpu, buffer);
         }
     }
 }

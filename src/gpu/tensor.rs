@@ -1,9 +1,10 @@
 //! `Tensor`: a buffer, a shape and a dtype.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Gpu;
+use super::context::lock;
 use crate::array::element_count;
 use crate::{Array, DType, Error, Result};
 
@@ -21,6 +22,8 @@ struct Inner {
     dtype: DType,
     /// Bytes that this tensor allocated, 0 over the caller's buffer.
     allocated: u64,
+    /// Whether the buffer goes back to the pool: it came from there, and no commands but the library's own can read it.
+    recycled: AtomicBool,
 }
 
 /// A host type that a tensor can be made from and read into.
@@ -157,8 +160,8 @@ impl Tensor {
                 format!("{} bytes", buffer.size()),
             );
         }
-        let inner = Inner { gpu: gpu.clone(), buffer, offset, shape, dtype, allocated: 0 };
-        Ok(Self::wrap(inner))
+        let recycled = AtomicBool::new(false);
+        Ok(Self::wrap(Inner { gpu: gpu.clone(), buffer, offset, shape, dtype, allocated: 0, recycled }))
     }
 
     /// The length of each axis.
@@ -178,6 +181,7 @@ impl Tensor {
 
     /// The wgpu buffer that holds it.
     pub fn buffer(&self) -> &wgpu::Buffer {
+        self.lend();
         &self.inner.buffer
     }
 
@@ -217,6 +221,33 @@ impl Tensor {
         Slot { buffer: Some(&self.inner.buffer), offset: self.inner.offset, bytes }
     }
 
+    /// Notes that commands which the caller submits may use the buffer, at whatever time.
+    pub(crate) fn lend(&self) {
+        self.inner.recycled.store(false, Ordering::Relaxed);
+    }
+
+    /// An output of a call, which the library submits; to be called under an error scope.
+    pub(crate) fn output(
+        gpu: &Gpu,
+        operation: &'static str,
+        shape: Vec<usize>,
+        dtype: DType,
+    ) -> Result<Self> {
+        let bytes = padded_bytes(gpu, operation, &shape, dtype)?;
+        gpu.inner().counters.tensor_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let buffer = super::pool::take_output(gpu, bytes);
+        let recycled = AtomicBool::new(true);
+        Ok(Self::wrap(Inner {
+            gpu: gpu.clone(),
+            buffer,
+            offset: 0,
+            shape,
+            dtype,
+            allocated: bytes,
+            recycled,
+        }))
+    }
+
     async fn upload(
         gpu: &Gpu,
         operation: &'static str,
@@ -250,7 +281,16 @@ impl Tensor {
             usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: mapped,
         });
-        Ok(Self::wrap(Inner { gpu: gpu.clone(), buffer, offset: 0, shape, dtype, allocated: bytes }))
+        let recycled = AtomicBool::new(false);
+        Ok(Self::wrap(Inner {
+            gpu: gpu.clone(),
+            buffer,
+            offset: 0,
+            shape,
+            dtype,
+            allocated: bytes,
+            recycled,
+        }))
     }
 
     // wgpu's handles are not Send in browsers, where there is one thread.
@@ -262,7 +302,13 @@ impl Tensor {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.gpu.inner().counters.tensor_bytes.fetch_sub(self.allocated, Ordering::Relaxed);
+        let inner = self.gpu.inner();
+        inner.counters.tensor_bytes.fetch_sub(self.allocated, Ordering::Relaxed);
+        if self.recycled.load(Ordering::Relaxed) {
+            super::pool::give_output(&self.gpu, self.buffer.clone());
+        } else {
+            lock(&inner.bind_groups).forget(&self.buffer);
+        }
     }
 }
 

@@ -1,10 +1,16 @@
 //! Fused attention: out and lse from q, k and v in one pass over the keys.
 
+use std::fmt;
+
 use bytemuck::{Pod, Zeroable};
 
-use super::{ELEMENTS, GRID, LOOP_LIMIT, PHILOX, VISIBLE, WEIGH, element_constant, tile_ranges};
+use super::merge_splits::merge_splits;
+use super::{ELEMENTS, GRID, LOOP_LIMIT, PHILOX, VISIBLE, WEIGH, tile_ranges};
 use crate::dropout::Dropout;
-use crate::gpu::{Binding, Constant, Kernel, Pass, Slot};
+use crate::gpu::{
+    Binding, Constant, Constants, Kernel, Parameters, Pass, Slot, Workspace, element_constant, is_on,
+    operand, result,
+};
 use crate::mask::Visibility;
 use crate::shapes::Dims;
 use crate::{DType, Result};
@@ -12,6 +18,7 @@ use crate::{DType, Result};
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "attention_forward",
     sources: &[GRID, ELEMENTS, PHILOX, VISIBLE, WEIGH, include_str!("../../shaders/attention_forward.wgsl")],
+    generate: Some(operands),
     bindings: &[
         Binding::Uniform("params"),
         Binding::Read("q"),
@@ -22,25 +29,12 @@ pub(crate) static KERNEL: Kernel = Kernel {
         Binding::Write("lse"),
         Binding::Write("state"),
     ],
-    workgroup_size: 64,
+    workgroup_size: 0,
     params_size: size_of::<Params>(),
 };
 
 /// The widest heads that it takes.
-const MAX_HEAD_DIM: usize = 256;
-
-/// Whether heads of this width are taken on a device with these limits.
-pub(crate) fn fits(head_dim: usize, limits: &wgpu::Limits) -> bool {
-    head_dim <= MAX_HEAD_DIM
-        && workgroup_bytes(head_dim) <= limits.max_compute_workgroup_storage_size as usize
-        && KERNEL.workgroup_size <= limits.max_compute_invocations_per_workgroup
-        && KERNEL.bindings.len() - 1 <= limits.max_storage_buffers_per_shader_stage as usize
-}
-
-/// Workgroup memory: a block of k, one of v, and a flag.
-fn workgroup_bytes(head_dim: usize) -> usize {
-    key_block(head_dim) * head_dim.div_ceil(4) * 16 * 2 + 16
-}
+pub(crate) const MAX_HEAD_DIM: usize = 256;
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -51,17 +45,31 @@ struct Params {
     query_heads: u32,
     key_heads: u32,
     scale: f32,
+    batch_begin: u32,
+    query_begin: u32,
+    queries: u32,
+    key_base: u32,
+    keys: u32,
+    q_base: u32,
+    out_base: u32,
+    k_base: u32,
+    v_base: u32,
     tiles_row: u32,
     tile_begin: u32,
     tile_end: u32,
     key_begin: u32,
     key_end: u32,
+    splits: u32,
+    keys_per_split: u32,
+    out_stride: u32,
+    state_stride: u32,
     dropout_q_offset: u32,
     dropout_batch_offset: u32,
     dropout_threshold: u32,
     seed_low: u32,
     seed_high: u32,
     keep_scale: f32,
+    padding: [u32; 3],
 }
 
 /// The operands of fused attention.
@@ -80,133 +88,348 @@ pub(crate) struct AttentionForward<'a> {
     pub(crate) out: Slot<'a>,
     /// lse `[B,H,T]` f32
     pub(crate) lse: Slot<'a>,
-    /// row_max and row_sum `[B,H,T,2]` f32, between dispatches.
-    pub(crate) state: Slot<'a>,
 }
 
-/// Keys whose k and v are in workgroup memory at a time: 8, or as many as 16 KiB hold, at most 32.
-fn key_block(head_dim: usize) -> usize {
-    let bytes_per_key = head_dim.div_ceil(4) * 16 * 2;
-    match (16_384 - 16usize) / bytes_per_key {
-        32.. => 32,
-        16.. => 16,
-        _ => 8,
+/// How the kernel is laid out over lanes and registers, and over how many workgroups keys are split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Form {
+    row_lanes: u32,
+    column_lanes: u32,
+    rows: u32,
+    /// Groups of four keys that a lane owns of a block.
+    key_quads: u32,
+    staged: bool,
+    /// Workgroups that there should be at the least, by splitting keys; 0: keys are not split.
+    workgroups: u32,
+}
+
+impl Form {
+    const fn new(row_lanes: u32, column_lanes: u32, rows: u32, key_quads: u32, staged: bool) -> Self {
+        Self { row_lanes, column_lanes, rows, key_quads, staged, workgroups: 0 }
+    }
+
+    const fn split(self, workgroups: u32) -> Self {
+        Self { workgroups, ..self }
+    }
+
+    const fn lanes(&self) -> u32 {
+        self.row_lanes * self.column_lanes
+    }
+
+    const fn tile_rows(&self) -> u32 {
+        self.row_lanes * self.rows
+    }
+
+    const fn key_block(&self) -> u32 {
+        self.column_lanes * self.key_quads * 4
+    }
+
+    /// Vectors of four of D that a lane owns.
+    fn quads(&self, head_dim: usize) -> u32 {
+        (head_dim as u32).div_ceil(4).div_ceil(self.column_lanes)
+    }
+
+    fn workgroup_bytes(&self, head_dim: usize) -> u32 {
+        let probs = self.tile_rows() * self.key_block() * 4;
+        let stage = if self.staged { self.key_block() * ((head_dim as u32).div_ceil(4) + 1) * 16 } else { 0 };
+        probs + stage + self.tile_rows() * 8 + 16
+    }
+
+    /// Whether heads of this width run in this form on a device with these limits.
+    pub(crate) fn fits(&self, head_dim: usize, limits: &wgpu::Limits) -> bool {
+        head_dim <= MAX_HEAD_DIM
+            && self.lanes() <= limits.max_compute_invocations_per_workgroup
+            && self.workgroup_bytes(head_dim) <= limits.max_compute_workgroup_storage_size
+            && KERNEL.bindings.len() - 1 <= limits.max_storage_buffers_per_shader_stage as usize
+            // More would not stay in registers, and takes long to compile.
+            && self.rows * self.quads(head_dim) <= 32
+    }
+
+    /// Over how many workgroups the keys of a tile are split.
+    fn splits(&self, dims: &Dims) -> u32 {
+        let tiles = self.tiles(dims, dims.query_len) * dims.batch as u64;
+        let blocks = (dims.key_len as u64).div_ceil(u64::from(self.key_block()));
+        let wanted = u64::from(self.workgroups).div_ceil(tiles);
+        // As few as give each the same number of blocks.
+        let blocks_each = blocks.div_ceil(wanted.clamp(1, blocks));
+        blocks.div_ceil(blocks_each) as u32
+    }
+
+    /// Tiles of so many queries of one batch element.
+    fn tiles(&self, dims: &Dims, queries: usize) -> u64 {
+        self.tiles_row(dims, queries) * dims.key_heads as u64
+    }
+
+    fn tiles_row(&self, dims: &Dims, queries: usize) -> u64 {
+        ((queries * dims.group_size()) as u64).div_ceil(u64::from(self.tile_rows()))
+    }
+
+    /// Keys in one dispatch, in whole blocks, by the iterations of one invocation for a block.
+    fn keys_per_dispatch(&self, head_dim: usize, dropout: bool) -> usize {
+        let (block, quads) = (self.key_block(), (head_dim as u32).div_ceil(4));
+        let loading = if self.staged { 2 * (block * quads).div_ceil(self.lanes()) } else { 0 };
+        let softmax = (block / 4 + block / 32) * 2 + if dropout { block / 4 * 10 } else { 0 };
+        // The four at the end: the bits of masks and of wild keys, p · v and the block itself.
+        let iterations = quads + loading + softmax + block / 32 * 2 + self.tile_rows() + block + 1;
+        (LOOP_LIMIT / iterations as usize).max(1) * block as usize
     }
 }
 
-/// Keys in one dispatch, in whole blocks: an invocation loops over vectors of four of q and of the sum for eight keys at
-/// a time, over its share of loading a block, and over the rounds of a random number.
-fn keys_per_dispatch(head_dim: usize) -> usize {
-    let (block, quads) = (key_block(head_dim), head_dim.div_ceil(4));
-    let loading = (block * quads).div_ceil(KERNEL.workgroup_size as usize);
-    let dropout = 20;
-    let iterations = 1 + loading + block / 8 * (1 + 2 * quads + dropout);
-    // What begins and ends a dispatch loops over a row too.
-    ((LOOP_LIMIT - 10 * quads) / iterations).max(1) * block
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { row_lanes, column_lanes, rows, key_quads, staged, workgroups } = self;
+        let memory = if *staged { "staged" } else { "direct" };
+        write!(f, "{memory} {row_lanes}×{column_lanes} lanes of {rows}×{}", key_quads * 4)?;
+        if *workgroups > 0 { write!(f, " split to {workgroups}") } else { Ok(()) }
+    }
 }
 
-fn constants([q, k, v]: [DType; 3], head_dim: usize, dropout: bool) -> [(&'static str, Constant); 6] {
+/// The forms to choose from, in the order in which they are tried.
+pub(crate) const FORMS: [Form; 15] = [
+    // For adapters that are CPUs: a row of lanes is a vector of theirs, and multiply-adds per load decide.
+    Form::new(1, 8, 8, 4, false),
+    Form::new(1, 8, 8, 2, false),
+    Form::new(1, 8, 4, 2, false),
+    // For GPUs.
+    Form::new(8, 8, 4, 1, true),
+    Form::new(8, 8, 8, 1, true),
+    Form::new(8, 8, 4, 2, false),
+    // For few rows.
+    Form::new(1, 8, 4, 2, false).split(8),
+    Form::new(1, 8, 2, 2, false).split(8),
+    Form::new(1, 8, 1, 2, false).split(8),
+    Form::new(1, 32, 4, 1, false).split(256),
+    Form::new(1, 32, 4, 1, false).split(1024),
+    Form::new(1, 32, 1, 1, false).split(256),
+    Form::new(1, 32, 1, 1, false).split(1024),
+    // For wide heads.
+    Form::new(1, 8, 2, 2, false),
+    Form::new(8, 16, 2, 1, false),
+];
+
+/// Rows of one batch element that fewer than this many are few: keys are split then.
+const FEW_ROWS: usize = 64;
+
+/// The form that is taken unmeasured; `None` where none fits.
+pub(crate) fn default_form(cpu: bool, dims: &Dims, limits: &wgpu::Limits) -> Option<Form> {
+    let rows = dims.query_len * dims.group_size();
+    let order: &[usize] = match (cpu, rows) {
+        (true, 1) => &[8, 7, 2],
+        (true, 2..=3) => &[7, 8, 2],
+        (true, 4..=7) => &[6, 7, 2],
+        (true, _) => &[0, 1, 2, 13],
+        (false, 1) => &[11, 8],
+        (false, 2..=FEW_ROWS) => &[9, 11, 6],
+        (false, _) => &[3, 5, 14, 2, 13],
+    };
+    let fitting = |&&index: &&usize| FORMS[index].fits(dims.head_dim, limits);
+    order.iter().find(fitting).map(|&index| FORMS[index])
+}
+
+/// Whether a form is worth trying for these dimensions.
+pub(crate) fn suits(form: &Form, dims: &Dims) -> bool {
+    let rows = dims.query_len * dims.group_size();
+    let tile = form.tile_rows() as usize;
+    if form.workgroups > 0 {
+        return rows < FEW_ROWS && rows >= tile.div_ceil(2) && rows.div_ceil(tile) <= 8;
+    }
+    rows >= tile.div_ceil(2) && rows >= 4
+}
+
+fn constants(
+    form: Form,
+    [q, k, v]: [DType; 3],
+    head_dim: usize,
+    [dropout, weigh, partial]: [bool; 3],
+) -> [(&'static str, Constant); 15] {
     [
+        ("ROW_LANES", Constant::U32(form.row_lanes)),
+        ("COLUMN_LANES", Constant::U32(form.column_lanes)),
+        ("WORKGROUP_SIZE", Constant::U32(form.lanes())),
+        ("ROWS", Constant::U32(form.rows)),
+        ("KEY_QUADS", Constant::U32(form.key_quads)),
+        ("QUADS", Constant::U32(form.quads(head_dim))),
+        ("STAGED", Constant::Bool(form.staged)),
+        ("ALIGNED", Constant::Bool(head_dim.is_multiple_of(4))),
         ("Q_TYPE", element_constant(q)),
         ("K_TYPE", element_constant(k)),
         ("V_TYPE", element_constant(v)),
         ("HEAD_DIM", Constant::U32(head_dim as u32)),
-        ("KEY_BLOCK", Constant::U32(key_block(head_dim) as u32)),
         ("DROPOUT", Constant::Bool(dropout)),
+        ("WEIGH", Constant::Bool(weigh)),
+        ("PARTIAL", Constant::Bool(partial)),
     ]
+}
+
+fn operands(constants: &Constants) -> String {
+    let aligned = is_on("ALIGNED", constants);
+    [
+        operand("q", 1, "Q_TYPE", aligned, constants),
+        operand("k", 2, "K_TYPE", aligned, constants),
+        operand("v", 3, "V_TYPE", aligned, constants),
+        result("out", 5, aligned),
+    ]
+    .concat()
 }
 
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<super::Variant> {
     let mut all = Vec::new();
-    for q in super::FLOATS {
-        for k in super::FLOATS {
-            for (head_dim, dropout) in [(64, true), (1, false), (129, false), (252, true)] {
-                all.push(constants([q, k, k], head_dim, dropout).to_vec());
+    let least = wgpu::Limits::default();
+    for (i, form) in FORMS.into_iter().enumerate() {
+        for (j, head_dim) in [64, 1, 129, 252].into_iter().enumerate() {
+            if !form.fits(head_dim, &least) {
+                continue;
             }
+            let (q, k, v) = (super::FLOATS[i % 3], super::FLOATS[(i + j) % 3], super::FLOATS[j % 3]);
+            let on = |bit: usize| (i + j) >> bit & 1 == 1;
+            all.push(constants(form, [q, k, v], head_dim, [on(0), on(1), form.workgroups > 0]).to_vec());
         }
     }
     all
 }
 
-/// Records q, k, v → out and lse.
-pub(crate) fn attention_forward(
+/// Records q, k, v → out and lse. `weigh`: some keys may be hidden or dropped, and `masks` has the bits of find_wild.
+pub(crate) fn attention_forward<'a>(
     pass: &mut Pass<'_>,
     dims: &Dims,
-    operands: &AttentionForward<'_>,
+    operands: &AttentionForward<'a>,
+    form: Form,
+    weigh: bool,
 ) -> Result<()> {
-    let rows = dims.query_len * dims.group_size();
-    let tiles_row = (rows as u32).div_ceil(KERNEL.workgroup_size);
-    let tiles = u64::from(tiles_row) * (dims.batch * dims.key_heads) as u64;
-    let seed = operands.dropout.map_or(0, |dropout| dropout.seed);
-    let step = keys_per_dispatch(dims.head_dim);
-    let types = [operands.q.1, operands.k.1, operands.v.1];
-    let constants = constants(types, dims.head_dim, operands.dropout.is_some());
-    let slots = [
-        operands.q.0,
-        operands.k.0,
-        operands.v.0,
-        operands.masks.1,
-        operands.out,
-        operands.lse,
-        operands.state,
-    ];
-    for key_begin in (0..dims.key_len).step_by(step) {
-        let key_end = (key_begin + step).min(dims.key_len);
-        let work = 2 * u64::from(KERNEL.workgroup_size) * ((key_end - key_begin) * dims.head_dim) as u64;
-        for (tile_begin, tile_end) in tile_ranges(tiles, work) {
-            let params = Params {
-                visibility: operands.masks.0,
-                query_len: dims.query_len as u32,
-                key_len: dims.key_len as u32,
-                query_heads: dims.query_heads as u32,
-                key_heads: dims.key_heads as u32,
-                scale: operands.scale,
-                tiles_row,
-                tile_begin,
-                tile_end,
-                key_begin: key_begin as u32,
-                key_end: key_end as u32,
-                dropout_q_offset: operands.dropout.map_or(0, |dropout| dropout.q_offset),
-                dropout_batch_offset: operands.dropout.map_or(0, |dropout| dropout.batch_offset),
-                dropout_threshold: operands.dropout.map_or(0, |dropout| dropout.threshold()),
-                seed_low: seed as u32,
-                seed_high: (seed >> 32) as u32,
-                keep_scale: operands.dropout.map_or(1.0, |dropout| dropout.keep_scale() as f32),
-            };
-            let workgroups = u64::from(tile_end - tile_begin);
-            pass.dispatch(&KERNEL, &constants, bytemuck::bytes_of(&params), &slots, workgroups)?;
-        }
+    let &Dims { batch, query_len, query_heads, head_dim, .. } = dims;
+    let splits = form.splits(dims);
+    let rows = (batch * query_heads * query_len) as u64;
+    let state = Workspace::new(pass.gpu(), "state", 2 * rows * u64::from(splits));
+    if splits == 1 {
+        return Run { dims, operands, form, weigh, splits, out: operands.out, state: state.slot() }
+            .record(pass);
     }
-    Ok(())
+    let parts = Workspace::new(pass.gpu(), "parts", rows * u64::from(splits) * head_dim as u64);
+    let run = Run { dims, operands, form, weigh, splits, out: parts.slot(), state: state.slot() };
+    run.record(pass)?;
+    let keep_scale = operands.dropout.map_or(1.0, |dropout| dropout.keep_scale() as f32);
+    merge_splits(pass, dims, splits, keep_scale, [parts.slot(), state.slot(), operands.out, operands.lse])
 }
 
-/// Words of `state`: none are needed while all keys are in one dispatch, but a binding is.
-pub(crate) fn state_words(dims: &Dims) -> u64 {
-    match keys_per_dispatch(dims.head_dim) < dims.key_len {
-        true => 2 * (dims.batch * dims.query_heads * dims.query_len) as u64,
-        false => 2,
-    }
+/// Attention in one form, all of it.
+struct Run<'r, 'a> {
+    dims: &'r Dims,
+    operands: &'r AttentionForward<'a>,
+    form: Form,
+    weigh: bool,
+    splits: u32,
+    /// `[B,T,H,D]`, of each split.
+    out: Slot<'r>,
+    state: Slot<'r>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A part of the work whose operands fit one binding each: queries and keys of some batch elements.
+struct Window {
+    batches: (usize, usize),
+    queries: (usize, usize),
+    keys: (usize, usize),
+}
 
-    #[test]
-    fn blocks_fit_and_dispatches_stay_under_the_loop_limit() {
-        let least = wgpu::Limits::default();
-        for head_dim in 1..=MAX_HEAD_DIM {
-            assert_eq!(fits(head_dim, &least), head_dim <= 252, "{head_dim}");
-            let (block, keys) = (key_block(head_dim), keys_per_dispatch(head_dim));
-            assert!(
-                block.is_multiple_of(8) && keys.is_multiple_of(block) && keys >= 512,
-                "{head_dim}: {keys}"
-            );
+impl Run<'_, '_> {
+    fn record(&self, pass: &mut Pass<'_>) -> Result<()> {
+        let limits = pass.gpu().binding_limits();
+        let &Dims { batch, query_len, key_len, query_heads, key_heads, head_dim, .. } = self.dims;
+        let &AttentionForward { q: (_, q_type), k: (_, k_type), v: (_, v_type), .. } = self.operands;
+        let query_bytes = [q_type.size(), 4].map(|size| (query_heads * head_dim * size) as u64);
+        let key_bytes = [k_type.size(), v_type.size()].map(|size| (key_heads * head_dim * size) as u64);
+        let batch_bytes = [
+            query_bytes[0] * query_len as u64,
+            query_bytes[1] * query_len as u64,
+            key_bytes[0] * key_len as u64,
+            key_bytes[1] * key_len as u64,
+        ];
+        for batches in limits.ranges(batch, &batch_bytes) {
+            // More than one batch element fits, or else its queries and keys are split.
+            for queries in limits.ranges(query_len, &query_bytes.map(|bytes| bytes * batches.1 as u64)) {
+                let key_bytes = key_bytes.map(|bytes| bytes * batches.1 as u64);
+                for keys in limits.ranges_of(self.form.key_block() as usize, key_len, &key_bytes) {
+                    self.record_window(pass, &Window { batches, queries, keys })?;
+                }
+            }
         }
-        assert!(!fits(
-            MAX_HEAD_DIM + 1,
-            &wgpu::Limits { max_compute_workgroup_storage_size: 1 << 20, ..least }
-        ));
+        Ok(())
+    }
+
+    fn record_window(&self, pass: &mut Pass<'_>, window: &Window) -> Result<()> {
+        let Self { dims, operands, form, splits, .. } = *self;
+        let &Dims { query_len, key_len, query_heads, key_heads, head_dim, .. } = dims;
+        let limits = pass.gpu().binding_limits();
+        let bound = |slot, dtype: DType, len: usize, heads: usize, (first, count): (usize, usize)| {
+            let row = (heads * head_dim * dtype.size()) as u64;
+            let begin = (window.batches.0 * len + first) as u64 * row;
+            let rows = (window.batches.1 - 1) * len + count;
+            let (slot, shift) = limits.window(slot, begin, rows as u64 * row);
+            (slot, (shift / dtype.size() as u64) as u32)
+        };
+        let (q, q_base) = bound(operands.q.0, operands.q.1, query_len, query_heads, window.queries);
+        let (k, k_base) = bound(operands.k.0, operands.k.1, key_len, key_heads, window.keys);
+        let (v, v_base) = bound(operands.v.0, operands.v.1, key_len, key_heads, window.keys);
+        let (out, out_base) = match splits {
+            1 => bound(self.out, DType::F32, query_len, query_heads, window.queries),
+            _ => (self.out, 0),
+        };
+        let slots = [q, k, v, operands.masks.1, out, operands.lse, self.state];
+        let types = [operands.q.1, operands.k.1, operands.v.1];
+        let flags = [operands.dropout.is_some(), self.weigh, splits > 1];
+        let constants = constants(form, types, head_dim, flags);
+
+        let rows = dims.batch * query_heads * query_len;
+        let tiles = form.tiles(dims, window.queries.1) * window.batches.1 as u64 * u64::from(splits);
+        let keys_per_split = key_len.div_ceil(form.key_block() as usize).div_ceil(splits as usize);
+        let keys_per_split = keys_per_split * form.key_block() as usize;
+        let step = form.keys_per_dispatch(head_dim, operands.dropout.is_some());
+        let (first_key, last_key) = (window.keys.0, window.keys.0 + window.keys.1);
+        for key_begin in (first_key..last_key).step_by(if splits == 1 { step } else { key_len }) {
+            let key_end = if splits == 1 { (key_begin + step).min(last_key) } else { key_len };
+            let keys = keys_per_split.min(key_end - key_begin);
+            let work = 2 * u64::from(form.tile_rows()) * (keys * head_dim) as u64;
+            let dropout = operands.dropout;
+            let seed = dropout.map_or(0, |dropout| dropout.seed);
+            for (tile_begin, tile_end) in tile_ranges(tiles, work) {
+                let params = Params {
+                    visibility: operands.masks.0,
+                    query_len: query_len as u32,
+                    key_len: key_len as u32,
+                    query_heads: query_heads as u32,
+                    key_heads: key_heads as u32,
+                    scale: operands.scale,
+                    batch_begin: window.batches.0 as u32,
+                    query_begin: window.queries.0 as u32,
+                    queries: window.queries.1 as u32,
+                    key_base: window.keys.0 as u32,
+                    keys: window.keys.1 as u32,
+                    q_base,
+                    out_base,
+                    k_base,
+                    v_base,
+                    tiles_row: form.tiles_row(dims, window.queries.1) as u32,
+                    tile_begin,
+                    tile_end,
+                    key_begin: key_begin as u32,
+                    key_end: key_end as u32,
+                    splits,
+                    keys_per_split: if splits == 1 { key_len as u32 } else { keys_per_split as u32 },
+                    out_stride: (rows * head_dim) as u32,
+                    state_stride: rows as u32,
+                    dropout_q_offset: dropout.map_or(0, |dropout| dropout.q_offset),
+                    dropout_batch_offset: dropout.map_or(0, |dropout| dropout.batch_offset),
+                    dropout_threshold: dropout.map_or(0, |dropout| dropout.threshold()),
+                    seed_low: seed as u32,
+                    seed_high: (seed >> 32) as u32,
+                    keep_scale: dropout.map_or(1.0, |dropout| dropout.keep_scale() as f32),
+                    padding: [0; 3],
+                };
+                let workgroups = u64::from(tile_end - tile_begin);
+                let params = Parameters::of(&params, dropout.is_some());
+                pass.dispatch(&KERNEL, &constants, params, &slots, workgroups)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -2,13 +2,14 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{ELEMENTS, GRID, ROUNDING, element_constant};
-use crate::gpu::{Binding, Kernel, Pass, Slot};
+use super::{ELEMENTS, GRID, ROUNDING};
+use crate::gpu::{Binding, Kernel, Parameters, Pass, Slot, element_constant};
 use crate::{DType, Result};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "cast",
     sources: &[GRID, ELEMENTS, ROUNDING, include_str!("../../shaders/cast.wgsl")],
+    generate: None,
     bindings: &[Binding::Uniform("params"), Binding::Read("x"), Binding::Write("y")],
     workgroup_size: 64,
     params_size: size_of::<Params>(),
@@ -40,5 +41,5 @@ pub(crate) fn cast(
     let words = (count * to.size()).div_ceil(4);
     let params = Params { count: count as u32, words: words as u32 };
     let workgroups = words.div_ceil(KERNEL.workgroup_size as usize) as u64;
-    pass.dispatch(&KERNEL, &constants(from, to), bytemuck::bytes_of(&params), &[x, y], workgroups)
+    pass.dispatch(&KERNEL, &constants(from, to), Parameters::of(&params, false), &[x, y], workgroups)
 }

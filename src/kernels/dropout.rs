@@ -5,12 +5,13 @@ use bytemuck::{Pod, Zeroable};
 use super::{GRID, PHILOX};
 use crate::Result;
 use crate::dropout::Dropout;
-use crate::gpu::{Binding, Kernel, Pass, Slot};
+use crate::gpu::{Binding, Kernel, Parameters, Pass, Slot};
 use crate::shapes::{Dims, Queries};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "dropout",
     sources: &[GRID, PHILOX, include_str!("../../shaders/dropout.wgsl")],
+    generate: None,
     bindings: &[Binding::Uniform("params"), Binding::Write("probs")],
     workgroup_size: 32,
     params_size: size_of::<Params>(),
@@ -58,5 +59,5 @@ pub(crate) fn dropout(
         padding: 0,
     };
     let workgroups = blocks.div_ceil(KERNEL.workgroup_size as usize) as u64;
-    pass.dispatch(&KERNEL, &[], bytemuck::bytes_of(&params), &[probs], workgroups)
+    pass.dispatch(&KERNEL, &[], Parameters::of(&params, true), &[probs], workgroups)
 }

@@ -1,14 +1,19 @@
 //! `y = x · w + bias`, and with a gate `y = sigmoid(x · w + bias) ∘ multiplicand`.
 
+use std::fmt;
+
 use bytemuck::{Pod, Zeroable};
 
-use super::{BLOCK, ELEMENTS, GRID, TILE_OUTPUTS, element_constant, loop_ranges, tile_ranges};
-use crate::gpu::{Binding, Constant, Kernel, Pass, Slot};
+use super::{ELEMENTS, GRID, LOOP_LIMIT, tile_ranges};
+use crate::gpu::{
+    Binding, Constant, Constants, Kernel, Parameters, Pass, Slot, element_constant, is_on, operand, result,
+};
 use crate::{DType, Result};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "linear",
     sources: &[GRID, ELEMENTS, include_str!("../../shaders/linear.wgsl")],
+    generate: Some(operands),
     bindings: &[
         Binding::Uniform("params"),
         Binding::Read("x"),
@@ -17,7 +22,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
         Binding::Read("multiplicand"),
         Binding::Write("y"),
     ],
-    workgroup_size: 8,
+    workgroup_size: 0,
     params_size: size_of::<Params>(),
 };
 
@@ -32,6 +37,8 @@ struct Params {
     tiles_n: u32,
     tile_begin: u32,
     tile_end: u32,
+    x_base: u32,
+    y_base: u32,
 }
 
 /// The operands of one linear projection.
@@ -52,8 +59,97 @@ pub(crate) struct Linear<'a> {
     pub(crate) sizes: [usize; 3],
 }
 
-fn constants(x: DType, w: DType, has_bias: bool, gate: bool) -> [(&'static str, Constant); 4] {
+/// How the kernel is laid out over lanes and registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Form {
+    row_lanes: u32,
+    column_lanes: u32,
+    rows: u32,
+    quads: u32,
+    staged: bool,
+}
+
+impl Form {
+    const fn new(row_lanes: u32, column_lanes: u32, rows: u32, quads: u32, staged: bool) -> Self {
+        Self { row_lanes, column_lanes, rows, quads, staged }
+    }
+
+    const fn lanes(&self) -> u32 {
+        self.row_lanes * self.column_lanes
+    }
+
+    const fn tile_rows(&self) -> u32 {
+        self.row_lanes * self.rows
+    }
+
+    const fn tile_columns(&self) -> u32 {
+        self.column_lanes * self.quads * 4
+    }
+
+    fn workgroup_bytes(&self) -> u32 {
+        if self.staged { 16 * (self.tile_rows() * 5 + 4 * self.tile_columns()) } else { 0 }
+    }
+
+    /// Whether a device with these limits can run it.
+    pub(crate) fn fits(&self, limits: &wgpu::Limits) -> bool {
+        self.lanes() <= limits.max_compute_invocations_per_workgroup
+            && self.workgroup_bytes() <= limits.max_compute_workgroup_storage_size
+    }
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { row_lanes, column_lanes, rows, quads, staged } = self;
+        let memory = if *staged { "staged" } else { "direct" };
+        write!(f, "{memory} {row_lanes}×{column_lanes} lanes of {rows}×{}", quads * 4)
+    }
+}
+
+/// The forms to choose from, in the order in which they are tried.
+pub(crate) const FORMS: [Form; 9] = [
+    // For adapters that are CPUs: a row of lanes is a vector of theirs, and multiply-adds per load decide.
+    Form::new(1, 8, 8, 2, false),
+    Form::new(1, 8, 12, 2, false),
+    // For GPUs.
+    Form::new(8, 8, 8, 2, true),
+    Form::new(16, 16, 4, 1, true),
+    Form::new(8, 8, 4, 1, false),
+    // For few rows.
+    Form::new(1, 8, 4, 2, false),
+    Form::new(1, 8, 1, 2, false),
+    Form::new(1, 32, 4, 1, false),
+    Form::new(1, 32, 1, 1, false),
+];
+
+/// The form that is taken unmeasured.
+pub(crate) fn default_form(cpu: bool, rows: usize) -> Form {
+    match (cpu, rows) {
+        (true, 1) => FORMS[6],
+        (true, 2..=4) => FORMS[5],
+        (true, _) => FORMS[0],
+        (false, 1) => FORMS[8],
+        (false, 2..=4) => FORMS[7],
+        (false, 5..=64) => FORMS[4],
+        (false, _) => FORMS[2],
+    }
+}
+
+/// Whether a form is worth trying for so many rows: less than half of its tile is past the end, if another's is not.
+pub(crate) fn suits(form: &Form, rows: usize) -> bool {
+    let tile = form.tile_rows() as usize;
+    rows >= tile.div_ceil(2) && (tile >= 8 || rows <= 2 * tile)
+}
+
+fn constants(form: Form, x: DType, w: DType, flags: [bool; 3]) -> [(&'static str, Constant); 11] {
+    let [aligned, has_bias, gate] = flags;
     [
+        ("ROW_LANES", Constant::U32(form.row_lanes)),
+        ("COLUMN_LANES", Constant::U32(form.column_lanes)),
+        ("WORKGROUP_SIZE", Constant::U32(form.lanes())),
+        ("ROWS", Constant::U32(form.rows)),
+        ("QUADS", Constant::U32(form.quads)),
+        ("STAGED", Constant::Bool(form.staged)),
+        ("ALIGNED", Constant::Bool(aligned)),
         ("X_TYPE", element_constant(x)),
         ("W_TYPE", element_constant(w)),
         ("HAS_BIAS", Constant::Bool(has_bias)),
@@ -61,37 +157,89 @@ fn constants(x: DType, w: DType, has_bias: bool, gate: bool) -> [(&'static str, 
     ]
 }
 
+fn operands(constants: &Constants) -> String {
+    let aligned = is_on("ALIGNED", constants);
+    [
+        operand("x", 1, "X_TYPE", aligned, constants),
+        operand("w", 2, "W_TYPE", aligned, constants),
+        operand("bias", 3, "W_TYPE", aligned, constants),
+        operand("multiplicand", 4, "F32", aligned, constants),
+        result("y", 5, aligned),
+    ]
+    .concat()
+}
+
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<super::Variant> {
     let mut all = Vec::new();
-    for x in super::FLOATS {
-        for w in super::FLOATS {
-            for (has_bias, gate) in [(false, false), (false, true), (true, false), (true, true)] {
-                all.push(constants(x, w, has_bias, gate).to_vec());
-            }
+    for (i, form) in FORMS.into_iter().enumerate() {
+        for flags in 0..8usize {
+            let (x, w) = (super::FLOATS[(i + flags) % 3], super::FLOATS[(i + flags / 3) % 3]);
+            let on = |bit: usize| flags >> bit & 1 == 1;
+            all.push(constants(form, x, w, [on(0), on(1), on(2)]).to_vec());
         }
     }
     all
 }
 
 /// Records the projection.
-pub(crate) fn linear(pass: &mut Pass<'_>, operands: &Linear<'_>) -> Result<()> {
-    let [m, k, n] = operands.sizes.map(|size| size as u32);
-    let (tiles_m, tiles_n) = (m.div_ceil(BLOCK), n.div_ceil(BLOCK * KERNEL.workgroup_size));
-    let tiles = u64::from(tiles_m) * u64::from(tiles_n);
-    let constants =
-        constants(operands.x.1, operands.w_type, operands.bias.is_some(), operands.gated.is_some());
-    // A binding that a variant does not read still needs a buffer.
-    let bias = operands.bias.unwrap_or(operands.w);
-    let multiplicand = operands.gated.unwrap_or(operands.w);
-    let slots = [operands.x.0, operands.w, bias, multiplicand, operands.y];
-    for (k_begin, k_end) in loop_ranges(operands.sizes[1]) {
-        let work = u64::from(TILE_OUTPUTS) * u64::from(k_end - k_begin);
-        for (tile_begin, tile_end) in tile_ranges(tiles, work) {
-            let params = Params { m, k, n, k_begin, k_end, tiles_n, tile_begin, tile_end };
-            let workgroups = u64::from(tile_end - tile_begin);
-            pass.dispatch(&KERNEL, &constants, bytemuck::bytes_of(&params), &slots, workgroups)?;
+pub(crate) fn linear<'a>(pass: &mut Pass<'_>, operands: &Linear<'a>, form: Form) -> Result<()> {
+    let Linear { x: (x, x_type), w, bias, w_type, gated, y, sizes: [m, k, n] } = *operands;
+    let flags = [k.is_multiple_of(4) && n.is_multiple_of(4), bias.is_some(), gated.is_some()];
+    let constants = constants(form, x_type, w_type, flags);
+    let bias = bias.unwrap_or(w);
+    let limits = pass.gpu().binding_limits();
+    // Rows of x and y that fit one binding each.
+    let row_bytes = [(k * x_type.size()) as u64, (n * 4) as u64];
+    for (first_row, rows) in limits.ranges(m, &row_bytes) {
+        let rows_of = |slot: Slot<'a>, bytes: u64, element: u64| {
+            let (slot, shift) = limits.window(slot, first_row as u64 * bytes, rows as u64 * bytes);
+            (slot, (shift / element) as u32)
+        };
+        let (x, x_base) = rows_of(x, row_bytes[0], x_type.size() as u64);
+        let (y, y_base) = rows_of(y, row_bytes[1], 4);
+        // A binding that a variant does not read still needs a buffer.
+        let multiplicand = gated.map_or(w, |gated| rows_of(gated, row_bytes[1], 4).0);
+        let tiles_n = (n as u32).div_ceil(form.tile_columns());
+        let tiles = u64::from((rows as u32).div_ceil(form.tile_rows())) * u64::from(tiles_n);
+        for k_begin in (0..k).step_by(LOOP_LIMIT) {
+            let k_end = (k_begin + LOOP_LIMIT).min(k);
+            let work = u64::from(form.tile_rows() * form.tile_columns()) * (k_end - k_begin) as u64;
+            for (tile_begin, tile_end) in tile_ranges(tiles, work) {
+                let params = Params {
+                    m: rows as u32,
+                    k: k as u32,
+                    n: n as u32,
+                    k_begin: k_begin as u32,
+                    k_end: k_end as u32,
+                    tiles_n,
+                    tile_begin,
+                    tile_end,
+                    x_base,
+                    y_base,
+                };
+                let slots = [x, w, bias, multiplicand, y];
+                let workgroups = u64::from(tile_end - tile_begin);
+                pass.dispatch(&KERNEL, &constants, Parameters::of(&params, false), &slots, workgroups)?;
+            }
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_fits_webgpus_least_limits_and_every_number_of_rows_has_forms_that_suit() {
+        let least = wgpu::Limits::default();
+        assert!(FORMS.iter().all(|form| form.fits(&least)));
+        for rows in (1..200).chain([1000, 100_000]) {
+            for cpu in [true, false] {
+                assert!(FORMS.contains(&default_form(cpu, rows)));
+            }
+            assert!(FORMS.iter().filter(|form| suits(form, rows)).count() >= 2, "{rows}");
+        }
+    }
 }

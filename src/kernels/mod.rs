@@ -3,16 +3,19 @@
 pub(crate) mod attention_forward;
 pub(crate) mod cast;
 pub(crate) mod dropout;
+pub(crate) mod find_wild;
 pub(crate) mod linear;
+pub(crate) mod merge_splits;
 pub(crate) mod pack_mask;
 pub(crate) mod scores;
 pub(crate) mod softmax;
 pub(crate) mod weighted_values;
 
-use crate::DType;
 #[cfg(test)]
-use crate::gpu::Kernel;
-use crate::gpu::{Constant, Gpu};
+use crate::DType;
+use crate::gpu::Gpu;
+#[cfg(test)]
+use crate::gpu::{Constant, Kernel};
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +27,9 @@ fn all() -> Vec<(&'static Kernel, Vec<Variant>)> {
         (&cast::KERNEL, cast::variants()),
         (&linear::KERNEL, linear::variants()),
         (&pack_mask::KERNEL, pack_mask::variants()),
+        (&find_wild::KERNEL, find_wild::variants()),
         (&attention_forward::KERNEL, attention_forward::variants()),
+        (&merge_splits::KERNEL, vec![Vec::new()]),
         (&scores::KERNEL, scores::variants()),
         (&softmax::KERNEL, vec![Vec::new()]),
         (&dropout::KERNEL, vec![Vec::new()]),
@@ -57,15 +62,6 @@ const TILE_OUTPUTS: u32 = BLOCK * BLOCK * 8;
 /// enough to trip a watchdog. Heads are read in one loop.
 const LOOP_LIMIT: usize = crate::shapes::MAX_HEAD_DIM;
 
-/// `shaders/shared/elements.wgsl`'s number of an element type.
-fn element_constant(dtype: DType) -> Constant {
-    Constant::U32(match dtype {
-        DType::F32 | DType::Bool => 0,
-        DType::F16 => 1,
-        DType::Bf16 => 2,
-    })
-}
-
 /// Multiply-adds in one dispatch: a tenth of a second on an adapter of 80 GFLOP/s, so that no watchdog ends it.
 const DISPATCH_WORK: u64 = 1 << 32;
 
@@ -78,6 +74,20 @@ fn tile_ranges(tiles: u64, work_per_tile: u64) -> impl Iterator<Item = (u32, u32
 /// Ranges of at most [`LOOP_LIMIT`] that cover `0..len`.
 fn loop_ranges(len: usize) -> impl Iterator<Item = (u32, u32)> {
     (0..len).step_by(LOOP_LIMIT).map(move |begin| (begin as u32, (begin + LOOP_LIMIT).min(len) as u32))
+}
+
+/// Fails where a storage buffer of so many words could not be bound whole.
+pub(crate) fn check_binding(
+    gpu: &Gpu,
+    operation: &'static str,
+    argument: &str,
+    words: u64,
+) -> crate::Result<()> {
+    let (bytes, limit) = (words.saturating_mul(4), gpu.binding_limits().bytes);
+    if bytes > limit {
+        return Err(crate::Error::TooLarge { operation, argument: argument.into(), bytes, limit });
+    }
+    Ok(())
 }
 
 /// Fails where a storage buffer of so many words would be larger than the adapter allows.

@@ -2,8 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BLOCK, ELEMENTS, GRID, TILE_OUTPUTS, VISIBLE, element_constant, tile_ranges};
-use crate::gpu::{Binding, Kernel, Pass, Slot};
+use super::{BLOCK, ELEMENTS, GRID, TILE_OUTPUTS, VISIBLE, tile_ranges};
+use crate::gpu::{Binding, Kernel, Parameters, Pass, Slot, element_constant};
 use crate::mask::Visibility;
 use crate::shapes::{Dims, Queries};
 use crate::{DType, Result};
@@ -11,6 +11,7 @@ use crate::{DType, Result};
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "scores",
     sources: &[GRID, ELEMENTS, VISIBLE, include_str!("../../shaders/scores.wgsl")],
+    generate: None,
     bindings: &[
         Binding::Uniform("params"),
         Binding::Read("q"),
@@ -89,7 +90,13 @@ pub(crate) fn scores(pass: &mut Pass<'_>, dims: &Dims, operands: &Scores<'_>) ->
             tile_end,
         };
         let workgroups = u64::from(tile_end - tile_begin);
-        pass.dispatch(&KERNEL, &constants(q_type, k_type), bytemuck::bytes_of(&params), &slots, workgroups)?;
+        pass.dispatch(
+            &KERNEL,
+            &constants(q_type, k_type),
+            Parameters::of(&params, false),
+            &slots,
+            workgroups,
+        )?;
     }
     Ok(())
 }

@@ -4,12 +4,13 @@ use bytemuck::{Pod, Zeroable};
 
 use super::{GRID, LOOP_LIMIT};
 use crate::Result;
-use crate::gpu::{Binding, Kernel, Pass, Slot};
+use crate::gpu::{Binding, Kernel, Parameters, Pass, Slot};
 use crate::shapes::{Dims, Queries};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "softmax",
     sources: &[GRID, include_str!("../../shaders/softmax.wgsl")],
+    generate: None,
     bindings: &[Binding::Uniform("params"), Binding::Write("scores"), Binding::Write("lse")],
     workgroup_size: 32,
     params_size: size_of::<Params>(),
@@ -44,5 +45,5 @@ pub(crate) fn softmax(
         query_begin: queries.begin as u32,
         queries: queries.count as u32,
     };
-    pass.dispatch(&KERNEL, &[], bytemuck::bytes_of(&params), &[scores, lse], rows as u64)
+    pass.dispatch(&KERNEL, &[], Parameters::of(&params, false), &[scores, lse], rows as u64)
 }

@@ -2,14 +2,15 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BLOCK, ELEMENTS, GRID, TILE_OUTPUTS, WEIGH, element_constant, loop_ranges, tile_ranges};
-use crate::gpu::{Binding, Kernel, Pass, Slot};
+use super::{BLOCK, ELEMENTS, GRID, TILE_OUTPUTS, WEIGH, loop_ranges, tile_ranges};
+use crate::gpu::{Binding, Kernel, Parameters, Pass, Slot, element_constant};
 use crate::shapes::{Dims, Queries};
 use crate::{DType, Result};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "weighted_values",
     sources: &[GRID, ELEMENTS, WEIGH, include_str!("../../shaders/weighted_values.wgsl")],
+    generate: None,
     bindings: &[
         Binding::Uniform("params"),
         Binding::Read("probs"),
@@ -77,7 +78,7 @@ pub(crate) fn weighted_values(
                 padding: [0; 3],
             };
             let workgroups = u64::from(tile_end - tile_begin);
-            pass.dispatch(&KERNEL, &constants, bytemuck::bytes_of(&params), &[probs, v, out], workgroups)?;
+            pass.dispatch(&KERNEL, &constants, Parameters::of(&params, false), &[probs, v, out], workgroups)?;
         }
     }
     Ok(())

@@ -1,7 +1,9 @@
 //! Each kernel against its declaration, against naga's writers, and against the reference.
 
+mod attention_forward;
 #[path = "../../../tests/common/compare.rs"]
 #[allow(unreachable_pub)]
 mod compare;
 mod declaration;
 mod numbers;
+mod support;
