@@ -12,6 +12,7 @@ use crate::kernels::{
 };
 use crate::mask::{Masks, Visibility};
 use crate::shapes::{Dims, Queries};
+use crate::tuning::Form as _;
 use crate::{DType, Error, Result};
 
 /// The two ways to the same result.
@@ -60,6 +61,8 @@ pub struct AttentionOutput {
     pub attention_scores: Option<Tensor>,
     /// The path that was taken.
     pub path: AttentionPath,
+    /// The form of the fused kernel that was taken (see [`Gpu::choices`]); `None` on the chained path.
+    pub form: Option<&'static str>,
 }
 
 /// `softmax(scale · q·kᵀ, where visible) · v` for q `[B,T,H,D]`, k and v `[B,S,Hkv,D]`, H divisible by Hkv. Query head h
@@ -85,16 +88,18 @@ pub async fn scaled_dot_product_attention(
     options: &AttentionOptions<'_>,
 ) -> Result<AttentionOutput> {
     let plan = Plan::new(q, k, v, options)?;
+    if let Some(shape) = plan.shape()? {
+        shape.tune(q.gpu()).await?;
+    }
     q.gpu()
         .checked(OPERATION, || {
             let output = plan.allocate()?;
             let mut encoder = q.gpu().device().create_command_encoder(&Default::default());
-            let recorded = plan.record(&mut encoder, Submitter::Library, &output)?;
+            let (form, recorded) = plan.record(&mut encoder, Submitter::Library, &output)?;
             q.gpu().queue().submit([encoder.finish()]);
             drop(recorded);
-            let path = plan.path;
             let AttentionTensors { output, lse, attention_scores } = output;
-            Ok(AttentionOutput { output, lse, attention_scores, path })
+            Ok(AttentionOutput { output, lse, attention_scores, path: plan.path, form })
         })
         .await
 }
@@ -218,6 +223,20 @@ impl<'a> Plan<'a> {
         Ok(Self { q, k, v, dims, masks, scale, dropout: options.dropout, scores, path })
     }
 
+    /// What the fused kernel is chosen by, if the path is the fused one.
+    fn shape(&self) -> Result<Option<attention_forward::Shape>> {
+        if self.path == AttentionPath::Chained {
+            return Ok(None);
+        }
+        Ok(Some(attention_forward::Shape {
+            dims: self.dims,
+            types: [self.q.dtype(), self.k.dtype(), self.v.dtype()],
+            visibility: self.masks.visibility(OPERATION, &self.dims)?,
+            dropout: self.dropout.is_some(),
+            weigh: self.masks.hide() || self.dropout.is_some(),
+        }))
+    }
+
     /// To be called under an error scope.
     fn allocate(&self) -> Result<AttentionTensors> {
         let (gpu, dims, dtype) = (self.q.gpu(), &self.dims, self.q.dtype());
@@ -234,7 +253,7 @@ impl<'a> Plan<'a> {
         encoder: &mut wgpu::CommandEncoder,
         submitter: Submitter,
         output: &AttentionTensors,
-    ) -> Result<Recorded> {
+    ) -> Result<(Option<&'static str>, Recorded)> {
         let (gpu, dtype) = (self.q.gpu(), self.q.dtype());
         let mut pass = Pass::begin(gpu, encoder, submitter);
         let count = self.q.shape().iter().product();
@@ -254,11 +273,11 @@ impl<'a> Plan<'a> {
             lse: Some(output.lse.slot()),
             out,
         };
-        attention.encode(&mut pass)?;
+        let form = attention.encode(&mut pass)?;
         if wide.is_some() {
             cast::cast(&mut pass, (out, DType::F32), (output.output.slot(), dtype), count)?;
         }
-        Ok(pass.end())
+        Ok((form, pass.end()))
     }
 }
 
@@ -366,7 +385,8 @@ pub(crate) fn check_sizes(
 }
 
 impl Attention<'_> {
-    pub(crate) fn encode(&self, pass: &mut Pass<'_>) -> Result<()> {
+    /// Records it, and tells the form of the fused kernel that was taken, if that was.
+    pub(crate) fn encode(&self, pass: &mut Pass<'_>) -> Result<Option<&'static str>> {
         let (gpu, dims) = (pass.gpu(), &self.dims);
         let own_lse;
         let lse = match self.lse {
@@ -382,8 +402,8 @@ impl Attention<'_> {
         let (visibility, mask_bits) = self.masks.pack(self.operation, pass, dims, weigh.then_some(self.v))?;
         let masks = (visibility, mask_bits.slot());
         match self.path {
-            AttentionPath::Fused => self.encode_fused(pass, masks, lse, weigh),
-            AttentionPath::Chained => self.encode_chained(pass, masks, lse),
+            AttentionPath::Fused => self.encode_fused(pass, masks, lse, weigh).map(Some),
+            AttentionPath::Chained => self.encode_chained(pass, masks, lse).map(|()| None),
         }
     }
 
@@ -393,9 +413,15 @@ impl Attention<'_> {
         masks: (Visibility, Slot<'_>),
         lse: Slot<'_>,
         weigh: bool,
-    ) -> Result<()> {
-        let gpu = pass.gpu();
-        let form = attention_forward::default_form(gpu.is_cpu(), &self.dims, gpu.limits());
+    ) -> Result<&'static str> {
+        let shape = attention_forward::Shape {
+            dims: self.dims,
+            types: [self.q.1, self.k.1, self.v.1],
+            visibility: masks.0,
+            dropout: self.dropout.is_some(),
+            weigh,
+        };
+        let form = shape.form(pass.gpu());
         let form = form.ok_or_else(|| Error::argument(self.operation, "path", "Chained", "Fused"))?;
         let operands = attention_forward::AttentionForward {
             q: self.q,
@@ -407,7 +433,8 @@ impl Attention<'_> {
             out: self.out,
             lse,
         };
-        attention_forward::attention_forward(pass, &self.dims, &operands, form, weigh)
+        attention_forward::attention_forward(pass, &self.dims, &operands, form, weigh)?;
+        Ok(form.name())
     }
 
     /// The ranges of queries that are run one after the other, so that their probabilities fit the adapter; all at once if

@@ -26,6 +26,16 @@ impl DType {
         }
     }
 
+    /// Its short name, such as `f32`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            DType::F32 => "f32",
+            DType::F16 => "f16",
+            DType::Bf16 => "bf16",
+            DType::Bool => "bool",
+        }
+    }
+
     /// Whether the type holds numbers (and not mask elements).
     pub fn is_float(self) -> bool {
         self != DType::Bool
@@ -55,12 +65,7 @@ impl DType {
 
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            DType::F32 => "f32",
-            DType::F16 => "f16",
-            DType::Bf16 => "bf16",
-            DType::Bool => "bool",
-        })
+        f.write_str(self.name())
     }
 }
 

@@ -7,7 +7,8 @@ use crate::attention::{
     Attention, AttentionPath, check_float, check_output, check_sizes, choose_path, default_scale,
 };
 use crate::dropout::{Dropout, call_seed};
-use crate::gpu::{Gpu, Pass, Recorded, Slot, Submitter, Tensor, Workspace};
+use crate::gpu::{Gpu, Pass, Recorded, Slot, Submitter, Tensor, Tuning, Workspace};
+use crate::kernels::attention_forward;
 use crate::kernels::cast::cast;
 use crate::kernels::check_words;
 use crate::kernels::linear::{self, Linear, linear};
@@ -101,6 +102,8 @@ pub struct CallOutput {
     pub dropout_seed: Option<u64>,
     /// The path that attention took.
     pub path: AttentionPath,
+    /// The form of the fused kernel that was taken; `None` on the chained path. [`Gpu::choices`] has those of all kernels.
+    pub attention_form: Option<&'static str>,
 }
 
 impl GroupedQueryAttention {
@@ -159,6 +162,7 @@ impl GroupedQueryAttention {
         options: &CallOptions<'_>,
     ) -> Result<CallOutput> {
         let plan = self.plan(query, value, options)?;
+        self.tune_plan(&plan, options).await?;
         self.gpu
             .checked(OPERATION, || {
                 let output = self.outputs(&plan)?;
@@ -170,6 +174,44 @@ impl GroupedQueryAttention {
                 Ok(called)
             })
             .await
+    }
+
+    /// Measures the forms of the kernels that a call with these arguments takes, if that has not been done and
+    /// [tuning](crate::Tuning) is on. [`call`](Self::call) does so by itself; [`encode`](Self::encode) can't.
+    pub async fn tune(&self, query: &Tensor, value: &Tensor, options: &CallOptions<'_>) -> Result<()> {
+        self.tune_plan(&self.plan(query, value, options)?, options).await
+    }
+
+    async fn tune_plan(&self, plan: &Plan<'_>, options: &CallOptions<'_>) -> Result<()> {
+        if self.gpu.tuning() == Tuning::Off {
+            return Ok(());
+        }
+        let dtype = self.config.dtype.compute_dtype();
+        let Dims { batch: b, query_len: t, key_len: s, query_heads: h, key_heads: hkv, head_dim: d } =
+            plan.dims;
+        let FeatureWidths { query: c, key: ck, value: cv } = self.widths;
+        let mut projections = vec![
+            (dtype, [b * t, c, h * d]),
+            (dtype, [b * s, ck, hkv * d]),
+            (dtype, [b * s, cv, hkv * d]),
+            (DType::F32, [b * t, h * d, c]),
+        ];
+        projections.dedup();
+        for (x, sizes) in projections {
+            linear::Shape { sizes, x, w: dtype, bias: self.query.bias.is_some() }.tune(&self.gpu).await?;
+        }
+        if plan.path == AttentionPath::Fused {
+            let dropout = options.training && self.config.dropout > 0.0;
+            let shape = attention_forward::Shape {
+                dims: plan.dims,
+                types: [DType::F32; 3],
+                visibility: plan.masks.visibility(OPERATION, &plan.dims)?,
+                dropout,
+                weigh: plan.masks.hide() || dropout,
+            };
+            shape.tune(&self.gpu).await?;
+        }
+        Ok(())
     }
 
     /// Tensors for [`encode`](Self::encode) to write to, for a call with these arguments. They can be used again.
@@ -340,7 +382,7 @@ impl GroupedQueryAttention {
             lse: None,
             out: out.slot(),
         };
-        attention.encode(pass)?;
+        let attention_form = attention.encode(pass)?;
 
         // gated = sigmoid(query · w + bias) ∘ out; q has been read and takes it.
         let attended = match &self.gate {
@@ -364,6 +406,7 @@ impl GroupedQueryAttention {
             attention_scores: scores.cloned(),
             dropout_seed: dropout.map(|dropout| dropout.seed),
             path: plan.path,
+            attention_form,
         };
         Ok((called, recording.end()))
     }
@@ -438,8 +481,9 @@ impl DenseWeights {
         sizes: [usize; 3],
     ) -> Result<()> {
         let bias = self.bias.as_ref().map(Tensor::slot);
-        let form = linear::default_form(pass.gpu().is_cpu(), sizes[0]);
         let w_type = self.kernel.dtype();
+        let shape = linear::Shape { sizes, x: x.1, w: w_type, bias: bias.is_some() };
+        let form = shape.form(pass.gpu());
         linear(pass, &Linear { x, w: self.kernel.slot(), bias, w_type, gated, y, sizes }, form)
     }
 }

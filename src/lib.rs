@@ -45,6 +45,7 @@ mod mask;
 pub mod reference;
 mod shapes;
 mod training_terms;
+mod tuning;
 mod weights;
 
 pub use array::Array;
@@ -56,7 +57,7 @@ pub use config::Config;
 pub use dropout::{Dropout, philox4x32_10};
 pub use dtype::{DType, DTypePolicy};
 pub use error::{Error, Result};
-pub use gpu::{AdapterFacts, Element, Gpu, GpuUsage, Tensor, adapters};
+pub use gpu::{AdapterFacts, Choice, ChoiceSource, Element, Gpu, GpuUsage, Tensor, Tuning, adapters};
 pub use initializers::Initializer;
 pub use layer::{CallOptions, CallOutput, GroupedQueryAttention, OutputTensors};
 pub use training_terms::{Constraint, OrthogonalMode, Regularizer};

@@ -34,6 +34,25 @@ const HAS_ATTENTION_MASK: u32 = 2;
 const HAS_QUERY_MASK: u32 = 4;
 const HAS_KEY_MASK: u32 = 8;
 
+impl Visibility {
+    pub(crate) fn is_causal(&self) -> bool {
+        self.flags & HAS_CAUSAL != 0
+    }
+
+    pub(crate) fn has_window(&self) -> bool {
+        self.window != 0
+    }
+
+    pub(crate) fn has_masks(&self) -> bool {
+        self.flags & (HAS_ATTENTION_MASK | HAS_QUERY_MASK | HAS_KEY_MASK) != 0
+    }
+
+    /// Causal and window alone, with no bits of wild keys before those at 0.
+    pub(crate) fn without_masks(&self) -> Self {
+        Self { flags: self.flags & HAS_CAUSAL, wild_start: 0, ..*self }
+    }
+}
+
 /// Everything that decides which key a query sees.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Masks<'a> {
@@ -174,6 +193,11 @@ impl Masks<'_> {
     pub(crate) fn lend(&self) {
         let masks = [self.attention_mask, self.query_mask, self.value_mask, self.key_mask];
         masks.into_iter().flatten().for_each(Tensor::lend);
+    }
+
+    /// What the kernels are told of these masks, but for the bits of wild keys.
+    pub(crate) fn visibility(&self, operation: &'static str, dims: &Dims) -> Result<Visibility> {
+        Ok(self.layout(operation, dims)?.visibility)
     }
 
     /// Whether there may be a key that a query does not see.

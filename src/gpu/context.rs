@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::adapter;
+use super::choices::{Choices, Tuning};
 use super::kernel::{BindGroups, Pipelines};
 use super::pool::Pool;
 use super::uniforms::Uniforms;
@@ -22,6 +23,7 @@ pub(super) struct Inner {
     pub(super) pipelines: Mutex<Pipelines>,
     pub(super) bind_groups: Mutex<BindGroups>,
     pub(super) uniforms: Uniforms,
+    pub(super) choices: Choices,
     pub(super) counters: Counters,
     window_bytes: AtomicU64,
     info: wgpu::AdapterInfo,
@@ -71,11 +73,16 @@ impl Gpu {
     }
 
     /// A device on the adapter that the environment variable `GQA_ADAPTER` names, or on the best one if it is not set.
+    /// `GQA_TUNING=off` turns [tuning](Tuning) off.
     pub async fn from_env() -> Result<Self> {
-        match std::env::var("GQA_ADAPTER") {
-            Ok(wanted) if !wanted.trim().is_empty() => Self::with_adapter(&wanted).await,
-            _ => Self::new().await,
+        let gpu = match std::env::var("GQA_ADAPTER") {
+            Ok(wanted) if !wanted.trim().is_empty() => Self::with_adapter(&wanted).await?,
+            _ => Self::new().await?,
+        };
+        if std::env::var("GQA_TUNING").is_ok_and(|tuning| tuning.trim() == "off") {
+            gpu.set_tuning(Tuning::Off);
         }
+        Ok(gpu)
     }
 
     /// The caller's own device. Make one `Gpu` of it and clone that: tensors of another are refused. Its limits are respected and its error handlers left alone. Fails where the limits are
@@ -134,6 +141,7 @@ impl Gpu {
             pipelines: Mutex::default(),
             bind_groups: Mutex::default(),
             uniforms: Uniforms::default(),
+            choices: Choices::default(),
             counters: Counters::default(),
             window_bytes: AtomicU64::new(0),
             info,

@@ -1,6 +1,9 @@
 //! The GPU side: device, tensors, kernels, readback. Nothing here knows attention.
 
 mod adapter;
+mod choices;
+#[cfg(not(target_arch = "wasm32"))]
+mod choices_file;
 mod context;
 pub(crate) mod kernel;
 mod operand;
@@ -12,6 +15,8 @@ mod unroll;
 mod windows;
 
 pub use adapter::{AdapterFacts, adapters};
+pub use choices::{Choice, ChoiceSource, Tuning};
+pub(crate) use choices::{Class, ClassShape, size_class};
 pub use context::{Gpu, GpuUsage};
 pub(crate) use kernel::{Binding, Constant, Constants, Kernel, Pass, Recorded, Submitter};
 pub(crate) use operand::{element_constant, is_on, operand, result};

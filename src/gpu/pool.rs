@@ -125,6 +125,13 @@ impl Workspace {
         Self { gpu: gpu.clone(), buffer: Some(buffer), bytes }
     }
 
+    /// Records that every byte is set to 0.
+    pub(crate) fn clear(&self, encoder: &mut wgpu::CommandEncoder) {
+        if let Some(buffer) = &self.buffer {
+            encoder.clear_buffer(buffer, 0, None);
+        }
+    }
+
     pub(crate) fn slot(&self) -> Slot<'_> {
         Slot { buffer: self.buffer.as_ref(), offset: 0, bytes: self.bytes }
     }

@@ -59,6 +59,23 @@ pub(super) async fn read(gpu: &Gpu, source: &wgpu::Buffer, range: Slot<'_>) -> R
     Ok(bytes)
 }
 
+impl Gpu {
+    /// Waits until everything submitted so far has run.
+    pub async fn finish(&self) -> Result<()> {
+        let done = Signal::default();
+        let signal = done.clone();
+        self.queue().on_submitted_work_done(move || signal.set(true));
+        if let Err(error) = self.device().poll(wgpu::PollType::wait_indefinitely()) {
+            return Err(Error::Gpu { operation: "finish", message: error.to_string() });
+        }
+        // In browsers the event loop does the polling.
+        if cfg!(target_arch = "wasm32") {
+            done.await;
+        }
+        self.check()
+    }
+}
+
 /// A future that a callback completes.
 #[derive(Clone, Default)]
 struct Signal(Arc<Mutex<(Option<bool>, Option<Waker>)>>);

@@ -1,19 +1,17 @@
 //! Fused attention: out and lse from q, k and v in one pass over the keys.
 
-use std::fmt;
-
 use bytemuck::{Pod, Zeroable};
 
 use super::merge_splits::merge_splits;
 use super::{ELEMENTS, GRID, LOOP_LIMIT, PHILOX, VISIBLE, WEIGH, tile_ranges};
 use crate::dropout::Dropout;
 use crate::gpu::{
-    Binding, Constant, Constants, Kernel, Parameters, Pass, Slot, Workspace, element_constant, is_on,
-    operand, result,
+    Binding, Class, ClassShape, Constant, Constants, Gpu, Kernel, Parameters, Pass, Slot, Workspace,
+    element_constant, is_on, operand, result, size_class,
 };
 use crate::mask::Visibility;
 use crate::shapes::Dims;
-use crate::{DType, Result};
+use crate::{DType, Result, tuning};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "attention_forward",
@@ -93,6 +91,7 @@ pub(crate) struct AttentionForward<'a> {
 /// How the kernel is laid out over lanes and registers, and over how many workgroups keys are split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Form {
+    name: &'static str,
     row_lanes: u32,
     column_lanes: u32,
     rows: u32,
@@ -103,13 +102,27 @@ pub(crate) struct Form {
     workgroups: u32,
 }
 
+impl tuning::Form for Form {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
 impl Form {
-    const fn new(row_lanes: u32, column_lanes: u32, rows: u32, key_quads: u32, staged: bool) -> Self {
-        Self { row_lanes, column_lanes, rows, key_quads, staged, workgroups: 0 }
+    const fn direct(name: &'static str, [row_lanes, column_lanes, rows, key_quads]: [u32; 4]) -> Self {
+        Self { name, row_lanes, column_lanes, rows, key_quads, staged: false, workgroups: 0 }
     }
 
-    const fn split(self, workgroups: u32) -> Self {
-        Self { workgroups, ..self }
+    const fn staged(name: &'static str, [row_lanes, column_lanes, rows, key_quads]: [u32; 4]) -> Self {
+        Self { name, row_lanes, column_lanes, rows, key_quads, staged: true, workgroups: 0 }
+    }
+
+    const fn split(
+        name: &'static str,
+        [row_lanes, column_lanes, rows, key_quads]: [u32; 4],
+        workgroups: u32,
+    ) -> Self {
+        Self { name, row_lanes, column_lanes, rows, key_quads, staged: false, workgroups }
     }
 
     const fn lanes(&self) -> u32 {
@@ -175,36 +188,28 @@ impl Form {
     }
 }
 
-impl fmt::Display for Form {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { row_lanes, column_lanes, rows, key_quads, staged, workgroups } = self;
-        let memory = if *staged { "staged" } else { "direct" };
-        write!(f, "{memory} {row_lanes}×{column_lanes} lanes of {rows}×{}", key_quads * 4)?;
-        if *workgroups > 0 { write!(f, " split to {workgroups}") } else { Ok(()) }
-    }
-}
-
-/// The forms to choose from, in the order in which they are tried.
+/// The forms to choose from, in the order in which they are tried: lanes in rows × in columns, and the rows and keys that
+/// each owns of a block.
 pub(crate) const FORMS: [Form; 15] = [
     // For adapters that are CPUs: a row of lanes is a vector of theirs, and multiply-adds per load decide.
-    Form::new(1, 8, 8, 4, false),
-    Form::new(1, 8, 8, 2, false),
-    Form::new(1, 8, 4, 2, false),
+    Form::direct("direct 1x8 lanes of 8x16", [1, 8, 8, 4]),
+    Form::direct("direct 1x8 lanes of 8x8", [1, 8, 8, 2]),
+    Form::direct("direct 1x8 lanes of 4x8", [1, 8, 4, 2]),
     // For GPUs.
-    Form::new(8, 8, 4, 1, true),
-    Form::new(8, 8, 8, 1, true),
-    Form::new(8, 8, 4, 2, false),
+    Form::staged("staged 8x8 lanes of 4x4", [8, 8, 4, 1]),
+    Form::staged("staged 8x8 lanes of 8x4", [8, 8, 8, 1]),
+    Form::direct("direct 8x8 lanes of 4x8", [8, 8, 4, 2]),
     // For few rows.
-    Form::new(1, 8, 4, 2, false).split(8),
-    Form::new(1, 8, 2, 2, false).split(8),
-    Form::new(1, 8, 1, 2, false).split(8),
-    Form::new(1, 32, 4, 1, false).split(256),
-    Form::new(1, 32, 4, 1, false).split(1024),
-    Form::new(1, 32, 1, 1, false).split(256),
-    Form::new(1, 32, 1, 1, false).split(1024),
+    Form::split("direct 1x8 lanes of 4x8, keys split for 8 workgroups", [1, 8, 4, 2], 8),
+    Form::split("direct 1x8 lanes of 2x8, keys split for 8 workgroups", [1, 8, 2, 2], 8),
+    Form::split("direct 1x8 lanes of 1x8, keys split for 8 workgroups", [1, 8, 1, 2], 8),
+    Form::split("direct 1x32 lanes of 4x4, keys split for 256 workgroups", [1, 32, 4, 1], 256),
+    Form::split("direct 1x32 lanes of 4x4, keys split for 1024 workgroups", [1, 32, 4, 1], 1024),
+    Form::split("direct 1x32 lanes of 1x4, keys split for 256 workgroups", [1, 32, 1, 1], 256),
+    Form::split("direct 1x32 lanes of 1x4, keys split for 1024 workgroups", [1, 32, 1, 1], 1024),
     // For wide heads.
-    Form::new(1, 8, 2, 2, false),
-    Form::new(8, 16, 2, 1, false),
+    Form::direct("direct 1x8 lanes of 2x8", [1, 8, 2, 2]),
+    Form::direct("direct 8x16 lanes of 2x4", [8, 16, 2, 1]),
 ];
 
 /// Rows of one batch element that fewer than this many are few: keys are split then.
@@ -234,6 +239,116 @@ pub(crate) fn suits(form: &Form, dims: &Dims) -> bool {
         return rows < FEW_ROWS && rows >= tile.div_ceil(2) && rows.div_ceil(tile) <= 8;
     }
     rows >= tile.div_ceil(2) && rows >= 4
+}
+
+/// What a run of attention is, for the choice of its form.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub(crate) dims: Dims,
+    pub(crate) types: [DType; 3],
+    pub(crate) visibility: Visibility,
+    pub(crate) dropout: bool,
+    /// Whether some keys may be hidden or dropped.
+    pub(crate) weigh: bool,
+}
+
+impl Shape {
+    fn class(&self) -> Class {
+        let dims = &self.dims;
+        Class {
+            kernel: KERNEL.name,
+            shape: ClassShape {
+                types: self.types.map(DType::name),
+                sizes: [
+                    ("D", dims.head_dim as u32),
+                    ("rows", size_class(dims.query_len * dims.group_size())),
+                    ("S", size_class(dims.key_len)),
+                    ("heads", size_class(dims.batch * dims.key_heads)),
+                    ("", 0),
+                ],
+                flags: [
+                    ("causal", self.visibility.is_causal()),
+                    ("window", self.visibility.has_window()),
+                    ("masked", self.visibility.has_masks()),
+                    ("dropout", self.dropout),
+                    ("", false),
+                ],
+            },
+        }
+    }
+
+    /// The form to take, if any fits.
+    pub(crate) fn form(&self, gpu: &Gpu) -> Option<Form> {
+        let default = default_form(gpu.is_cpu(), &self.dims, gpu.limits())?;
+        Some(tuning::form(gpu, &self.class(), &FORMS, default)).filter(|form| self.fits(form, gpu))
+    }
+
+    fn fits(&self, form: &Form, gpu: &Gpu) -> bool {
+        form.fits(self.dims.head_dim, gpu.limits())
+    }
+
+    /// The forms that may be best, the default first.
+    pub(crate) fn candidates(&self, gpu: &Gpu) -> Vec<Form> {
+        let default = default_form(gpu.is_cpu(), &self.dims, gpu.limits());
+        let others = FORMS.iter().filter(|form| Some(**form) != default && suits(form, &self.dims));
+        default.into_iter().chain(others.filter(|form| self.fits(form, gpu)).copied()).collect()
+    }
+
+    /// Measures the candidates on scratch buffers, without masks, if that has not been done. Fewer heads, and then fewer
+    /// queries and keys, stand for very many.
+    pub(crate) async fn tune(&self, gpu: &Gpu) -> Result<()> {
+        let (class, candidates) = (self.class(), self.candidates(gpu));
+        if !tuning::is_due(gpu, &class, &candidates) {
+            return Ok(());
+        }
+        let mut dims = self.dims;
+        let work = |dims: &Dims| {
+            2 * (dims.batch * dims.query_heads * dims.query_len * dims.head_dim) as u64 * dims.key_len as u64
+        };
+        while work(&dims) > tuning::work(gpu) {
+            if dims.batch > 1 {
+                dims.batch = dims.batch.div_ceil(2);
+            } else if dims.key_heads > 1 {
+                let group = dims.group_size();
+                dims.key_heads = dims.key_heads.div_ceil(2);
+                dims.query_heads = dims.key_heads * group;
+            } else if dims.query_len > 512 && dims.key_len > 512 {
+                dims.query_len = dims.query_len.div_ceil(2);
+                dims.key_len = dims.key_len.div_ceil(2);
+            } else {
+                break;
+            }
+        }
+        let words = |count: usize, dtype: DType| (count * dtype.size()).div_ceil(4) as u64;
+        let Dims { batch, query_len, key_len, query_heads, key_heads, head_dim } = dims;
+        let (queries, keys) =
+            (batch * query_len * query_heads * head_dim, batch * key_len * key_heads * head_dim);
+        let dropout =
+            self.dropout.then_some(Dropout { probability: 0.1, seed: 0, q_offset: 0, batch_offset: 0 });
+        let words = [
+            words(queries, self.types[0]),
+            words(keys, self.types[1]),
+            words(keys, self.types[2]),
+            queries as u64,
+            (batch * query_len * query_heads) as u64,
+            super::find_wild::words(&dims) as u64,
+        ];
+        let [q, k, v, out, lse, mask_bits] = tuning::scratch(gpu, words).await?;
+        let operands = AttentionForward {
+            q: (q.slot(), self.types[0]),
+            k: (k.slot(), self.types[1]),
+            v: (v.slot(), self.types[2]),
+            masks: (self.visibility.without_masks(), mask_bits.slot()),
+            scale: 1.0,
+            dropout,
+            out: out.slot(),
+            lse: lse.slot(),
+        };
+        tuning::tune(gpu, class, &candidates, |pass, form| {
+            attention_forward(pass, &dims, &operands, form, self.weigh)
+        })
+        .await
+    }
 }
 
 fn constants(
@@ -431,5 +546,53 @@ impl Run<'_, '_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_the_forms() {
+        for form in FORMS {
+            let Form { name, row_lanes, column_lanes, rows, key_quads, staged, workgroups } = form;
+            let memory = if staged { "staged" } else { "direct" };
+            let mut expected =
+                format!("{memory} {row_lanes}x{column_lanes} lanes of {rows}x{}", 4 * key_quads);
+            if workgroups > 0 {
+                expected += &format!(", keys split for {workgroups} workgroups");
+            }
+            assert_eq!(name, expected);
+        }
+    }
+
+    #[test]
+    fn heads_up_to_256_have_a_form_that_fits_and_blocks_are_whole_words_of_mask_bits() {
+        let least = wgpu::Limits::default();
+        assert!(
+            FORMS.iter().all(|form| form.key_block().is_multiple_of(32) && form.tile_rows() <= form.lanes())
+        );
+        for head_dim in [1, 3, 4, 64, 100, 128, 252, 256] {
+            for query_len in [1, 2, 3, 5, 40, 1000] {
+                for (query_heads, key_heads) in [(1, 1), (4, 1), (8, 2)] {
+                    let dims = Dims { batch: 2, query_len, key_len: 5000, query_heads, key_heads, head_dim };
+                    for cpu in [true, false] {
+                        let form = default_form(cpu, &dims, &least).unwrap();
+                        assert!(form.fits(head_dim, &least));
+                        assert!(form.keys_per_dispatch(head_dim, true) >= form.key_block() as usize);
+                        let (splits, blocks) =
+                            (form.splits(&dims), dims.key_len.div_ceil(form.key_block() as usize));
+                        assert!(splits >= 1 && splits as usize <= blocks);
+                        assert!((splits == 1) >= (form.workgroups == 0), "{form:?}");
+                    }
+                }
+            }
+        }
+        let wide = Dims { batch: 1, query_len: 8, key_len: 8, query_heads: 1, key_heads: 1, head_dim: 257 };
+        assert!(
+            default_form(true, &wide, &wgpu::Limits { max_compute_workgroup_storage_size: 1 << 20, ..least })
+                .is_none()
+        );
     }
 }

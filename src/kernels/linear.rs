@@ -1,14 +1,13 @@
 //! `y = x · w + bias`, and with a gate `y = sigmoid(x · w + bias) ∘ multiplicand`.
 
-use std::fmt;
-
 use bytemuck::{Pod, Zeroable};
 
 use super::{ELEMENTS, GRID, LOOP_LIMIT, tile_ranges};
 use crate::gpu::{
-    Binding, Constant, Constants, Kernel, Parameters, Pass, Slot, element_constant, is_on, operand, result,
+    Binding, Class, ClassShape, Constant, Constants, Gpu, Kernel, Parameters, Pass, Slot, element_constant,
+    is_on, operand, result, size_class,
 };
-use crate::{DType, Result};
+use crate::{DType, Result, tuning};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "linear",
@@ -62,6 +61,7 @@ pub(crate) struct Linear<'a> {
 /// How the kernel is laid out over lanes and registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Form {
+    name: &'static str,
     row_lanes: u32,
     column_lanes: u32,
     rows: u32,
@@ -69,9 +69,19 @@ pub(crate) struct Form {
     staged: bool,
 }
 
+impl tuning::Form for Form {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
 impl Form {
-    const fn new(row_lanes: u32, column_lanes: u32, rows: u32, quads: u32, staged: bool) -> Self {
-        Self { row_lanes, column_lanes, rows, quads, staged }
+    const fn direct(name: &'static str, [row_lanes, column_lanes, rows, quads]: [u32; 4]) -> Self {
+        Self { name, row_lanes, column_lanes, rows, quads, staged: false }
+    }
+
+    const fn staged(name: &'static str, [row_lanes, column_lanes, rows, quads]: [u32; 4]) -> Self {
+        Self { name, row_lanes, column_lanes, rows, quads, staged: true }
     }
 
     const fn lanes(&self) -> u32 {
@@ -97,28 +107,20 @@ impl Form {
     }
 }
 
-impl fmt::Display for Form {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { row_lanes, column_lanes, rows, quads, staged } = self;
-        let memory = if *staged { "staged" } else { "direct" };
-        write!(f, "{memory} {row_lanes}×{column_lanes} lanes of {rows}×{}", quads * 4)
-    }
-}
-
-/// The forms to choose from, in the order in which they are tried.
+/// The forms to choose from, in the order in which they are tried: lanes in rows × in columns, and what each owns of them.
 pub(crate) const FORMS: [Form; 9] = [
     // For adapters that are CPUs: a row of lanes is a vector of theirs, and multiply-adds per load decide.
-    Form::new(1, 8, 8, 2, false),
-    Form::new(1, 8, 12, 2, false),
+    Form::direct("direct 1x8 lanes of 8x8", [1, 8, 8, 2]),
+    Form::direct("direct 1x8 lanes of 12x8", [1, 8, 12, 2]),
     // For GPUs.
-    Form::new(8, 8, 8, 2, true),
-    Form::new(16, 16, 4, 1, true),
-    Form::new(8, 8, 4, 1, false),
+    Form::staged("staged 8x8 lanes of 8x8", [8, 8, 8, 2]),
+    Form::staged("staged 16x16 lanes of 4x4", [16, 16, 4, 1]),
+    Form::direct("direct 8x8 lanes of 4x4", [8, 8, 4, 1]),
     // For few rows.
-    Form::new(1, 8, 4, 2, false),
-    Form::new(1, 8, 1, 2, false),
-    Form::new(1, 32, 4, 1, false),
-    Form::new(1, 32, 1, 1, false),
+    Form::direct("direct 1x8 lanes of 4x8", [1, 8, 4, 2]),
+    Form::direct("direct 1x8 lanes of 1x8", [1, 8, 1, 2]),
+    Form::direct("direct 1x32 lanes of 4x4", [1, 32, 4, 1]),
+    Form::direct("direct 1x32 lanes of 1x4", [1, 32, 1, 1]),
 ];
 
 /// The form that is taken unmeasured.
@@ -138,6 +140,64 @@ pub(crate) fn default_form(cpu: bool, rows: usize) -> Form {
 pub(crate) fn suits(form: &Form, rows: usize) -> bool {
     let tile = form.tile_rows() as usize;
     rows >= tile.div_ceil(2) && (tile >= 8 || rows <= 2 * tile)
+}
+
+/// What a projection is, for the choice of its form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// M, K, N
+    pub(crate) sizes: [usize; 3],
+    pub(crate) x: DType,
+    pub(crate) w: DType,
+    pub(crate) bias: bool,
+}
+
+impl Shape {
+    /// Bias and gate cost next to nothing, so they don't make a class.
+    fn class(&self) -> Class {
+        let [m, k, n] = self.sizes.map(size_class);
+        let aligned = self.sizes[1].is_multiple_of(4) && self.sizes[2].is_multiple_of(4);
+        Class {
+            kernel: KERNEL.name,
+            shape: ClassShape {
+                types: [self.x.name(), self.w.name(), ""],
+                sizes: [("M", m), ("K", k), ("N", n), ("", 0), ("", 0)],
+                flags: [("unaligned", !aligned), ("", false), ("", false), ("", false), ("", false)],
+            },
+        }
+    }
+
+    /// The form to take.
+    pub(crate) fn form(&self, gpu: &Gpu) -> Form {
+        tuning::form(gpu, &self.class(), &FORMS, default_form(gpu.is_cpu(), self.sizes[0]))
+    }
+
+    /// The forms that may be best, the default first.
+    pub(crate) fn candidates(&self, gpu: &Gpu) -> Vec<Form> {
+        let default = default_form(gpu.is_cpu(), self.sizes[0]);
+        let others = FORMS.iter().filter(|form| **form != default && suits(form, self.sizes[0]));
+        let fitting = others.filter(|form| form.fits(gpu.limits()));
+        std::iter::once(default).chain(fitting.copied()).collect()
+    }
+
+    /// Measures the candidates on scratch buffers, if that has not been done. Fewer rows stand for very many.
+    pub(crate) async fn tune(&self, gpu: &Gpu) -> Result<()> {
+        let (class, candidates) = (self.class(), self.candidates(gpu));
+        if !tuning::is_due(gpu, &class, &candidates) {
+            return Ok(());
+        }
+        let [m, k, n] = self.sizes;
+        let m = m.min((tuning::work(gpu) / (k * n) as u64).max(256) as usize);
+        let words = |count: usize, dtype: DType| (count * dtype.size()).div_ceil(4) as u64;
+        let words = [words(m * k, self.x), words(k * n, self.w), (m * n) as u64];
+        let [x, w, y] = tuning::scratch(gpu, words).await?;
+        tuning::tune(gpu, class, &candidates, |pass, form| {
+            let (x, w, y) = ((x.slot(), self.x), w.slot(), y.slot());
+            let bias = self.bias.then_some(w);
+            linear(pass, &Linear { x, w, bias, w_type: self.w, gated: None, y, sizes: [m, k, n] }, form)
+        })
+        .await
+    }
 }
 
 fn constants(form: Form, x: DType, w: DType, flags: [bool; 3]) -> [(&'static str, Constant); 11] {
@@ -230,6 +290,15 @@ pub(crate) fn linear<'a>(pass: &mut Pass<'_>, operands: &Linear<'a>, form: Form)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_tell_the_forms() {
+        for form in FORMS {
+            let Form { name, row_lanes, column_lanes, rows, quads, staged } = form;
+            let memory = if staged { "staged" } else { "direct" };
+            assert_eq!(name, format!("{memory} {row_lanes}x{column_lanes} lanes of {rows}x{}", 4 * quads));
+        }
+    }
 
     #[test]
     fn every_form_fits_webgpus_least_limits_and_every_number_of_rows_has_forms_that_suit() {

@@ -4,6 +4,7 @@ use super::super::attention_forward::{AttentionForward, FORMS, Form, attention_f
 use super::support::*;
 use crate::mask::Masks;
 use crate::reference::{self, Visibility};
+use crate::tuning::Form as _;
 use crate::{Array, DType, Dropout, Tensor};
 
 #[test]
@@ -95,7 +96,7 @@ fn fused_attention_is_the_references_under_every_mask() {
             });
             let options = reference::AttentionOptions { scale: f64::from(0.8f32), visibility, dropout };
             let expected = reference::attention_forward(&q_ref, &k_ref, v_ref, &options).unwrap();
-            let what = format!("{sizes:?} {q_type} {k_type} flags {flags:06b} {form}");
+            let what = format!("{sizes:?} {q_type} {k_type} flags {flags:06b} {}", form.name());
             check(&format!("out {what}"), &out, expected.output.data(), 1e-5);
             check(&format!("lse {what}"), &lse, &expected.lse, 1e-5);
         }

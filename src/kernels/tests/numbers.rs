@@ -4,6 +4,7 @@ use super::super::scores::Scores;
 use super::support::*;
 use crate::mask::Masks;
 use crate::reference::{self, Visibility};
+use crate::tuning::Form as _;
 use crate::{Array, DType, Dropout, Tensor};
 
 #[test]
@@ -101,7 +102,7 @@ fn linear_is_the_references() {
                 });
                 for (_, form) in forms {
                     run(&gpu, |pass| linear(pass, &operands, *form));
-                    let what = format!("linear {m}×{k}×{n} {x_type} {w_type} {kind} {form}");
+                    let what = format!("linear {m}×{k}×{n} {x_type} {w_type} {kind} {}", form.name());
                     check(&what, &y, &expected, 1e-5);
                     poison(&y);
                 }

@@ -1,0 +1,141 @@
+//! Which form of a kernel is taken for which class of shapes: measured, remembered from an earlier run, or by default.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::Gpu;
+use super::context::lock;
+
+/// Whether the forms of kernels are measured on this device before they are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Tuning {
+    /// The first call of a class of shapes tries the candidate forms for up to ten seconds, and the winner is
+    /// remembered: on native targets also for later processes, in the user's cache folder.
+    #[default]
+    On,
+    /// Nothing is measured, and no file is read or written: the default table decides, and what was measured before.
+    Off,
+}
+
+/// A class of shapes for which one form of a kernel is chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Class {
+    pub(crate) kernel: &'static str,
+    /// What tells this class from others, for people and for the file of choices.
+    pub(crate) shape: ClassShape,
+}
+
+/// Types and sizes, the latter as powers of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ClassShape {
+    pub(crate) types: [&'static str; 3],
+    /// By name; a name of "" is left out.
+    pub(crate) sizes: [(&'static str, u32); 5],
+    pub(crate) flags: [(&'static str, bool); 5],
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.kernel)?;
+        for name in self.shape.types.iter().filter(|name| !name.is_empty()) {
+            write!(f, " {name}")?;
+        }
+        for (name, size) in self.shape.sizes.iter().filter(|(name, _)| !name.is_empty()) {
+            write!(f, " {name}{size}")?;
+        }
+        for (name, _) in self.shape.flags.iter().filter(|(_, on)| *on) {
+            write!(f, " {name}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The power of two that sizes of a class are named by.
+pub(crate) fn size_class(size: usize) -> u32 {
+    u32::try_from(size.next_power_of_two()).unwrap_or(1 << 31)
+}
+
+/// A choice that was made on a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// The kernel and the class of shapes, sizes as powers of two: `linear f32 f32 M512 K512 N512`.
+    pub class: String,
+    /// The form: how the kernel is laid out over lanes and registers.
+    pub form: &'static str,
+    /// How it was chosen.
+    pub source: ChoiceSource,
+}
+
+/// How a form was chosen.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChoiceSource {
+    /// By the table that works without measuring.
+    Default,
+    /// By measuring, on this device in this process.
+    Measured {
+        /// The forms that were tried, with the median milliseconds that each took, best first.
+        candidates: Vec<(&'static str, f64)>,
+        /// How long the trial took, compilation included, in seconds.
+        seconds: f64,
+    },
+    /// By measuring, in an earlier process, as the file of choices says.
+    Remembered,
+}
+
+/// The choices of a device.
+#[derive(Default)]
+pub(super) struct Choices {
+    off: AtomicBool,
+    pub(super) made: Mutex<HashMap<Class, (&'static str, ChoiceSource)>>,
+    /// What the file of choices had for this adapter, by class; `None` until it has been read.
+    pub(super) remembered: Mutex<Option<HashMap<String, String>>>,
+    /// What went wrong with the file of choices.
+    pub(super) problem: Mutex<Option<String>>,
+}
+
+impl Gpu {
+    /// Whether the first call of a class of shapes measures. See [`Tuning`].
+    pub fn set_tuning(&self, tuning: Tuning) {
+        self.inner().choices.off.store(tuning == Tuning::Off, Ordering::Relaxed);
+    }
+
+    /// Whether the first call of a class of shapes measures.
+    pub fn tuning(&self) -> Tuning {
+        if self.inner().choices.off.load(Ordering::Relaxed) { Tuning::Off } else { Tuning::On }
+    }
+
+    /// The forms that calls on this device have taken so far, by class of shapes.
+    pub fn choices(&self) -> Vec<Choice> {
+        let made = lock(&self.inner().choices.made);
+        let mut all: Vec<_> = made
+            .iter()
+            .map(|(class, (form, source))| Choice { class: class.to_string(), form, source: source.clone() })
+            .collect();
+        all.sort_by(|a, b| a.class.cmp(&b.class));
+        all
+    }
+
+    /// Why choices could not be read from, or written to, the user's cache folder, if that happened. They hold for this
+    /// process all the same.
+    pub fn choices_problem(&self) -> Option<String> {
+        lock(&self.inner().choices.problem).clone()
+    }
+
+    /// The form chosen for this class, if one has been: by name.
+    pub(crate) fn chosen(&self, class: &Class) -> Option<&'static str> {
+        lock(&self.inner().choices.made).get(class).map(|(form, _)| *form)
+    }
+
+    /// Whether the form of this class was measured, by this process or an earlier one.
+    pub(crate) fn is_measured(&self, class: &Class) -> bool {
+        let made = lock(&self.inner().choices.made);
+        made.get(class).is_some_and(|(_, source)| *source != ChoiceSource::Default)
+    }
+
+    /// Notes a choice.
+    pub(crate) fn choose(&self, class: Class, form: &'static str, source: ChoiceSource) {
+        lock(&self.inner().choices.made).insert(class, (form, source));
+    }
+}
