@@ -8,9 +8,11 @@ use crate::gpu::{ChoiceSource, Class, Gpu, Pass, Submitter, Tuning, Workspace};
 /// A class is tried for no longer than this; candidates past it are left out.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// A candidate is timed so often, or for so long.
+/// A candidate is timed so often, in turns with the others.
 const REPETITIONS: usize = 5;
-const CANDIDATE_TIME: Duration = Duration::from_millis(150);
+
+/// A candidate that takes so many times as long as the best is timed once.
+const HOPELESS: f64 = 1.5;
 
 /// Multiply-adds that one run of a candidate does at most: some hundredths of a second.
 pub(crate) fn work(gpu: &Gpu) -> u64 {
@@ -83,47 +85,39 @@ pub(crate) async fn tune<F: Form>(
 ) -> Result<()> {
     log::info!("gqa: measuring {} forms for {class} on {gpu:?}", candidates.len());
     let start = Instant::now();
-    let mut times: Vec<(F, f64)> = Vec::new();
+    // Each is compiled by a run that is not timed; what is far behind after one more is left out.
+    let mut times: Vec<(F, Vec<f64>)> = Vec::new();
     for &form in candidates {
         if start.elapsed() > PATIENCE {
             break;
         }
-        if let Some(time) = time(gpu, form, &times, &record).await? {
-            times.push((form, time));
+        run(gpu, form, &record).await?;
+        times.push((form, vec![run(gpu, form, &record).await?]));
+    }
+    let best = times.iter().map(|(_, times)| times[0]).fold(f64::INFINITY, f64::min);
+    times.retain(|(_, times)| times[0] <= HOPELESS * best);
+    for _ in 1..REPETITIONS {
+        for (form, times) in &mut times {
+            if start.elapsed() < PATIENCE {
+                times.push(run(gpu, *form, &record).await?);
+            }
         }
     }
-    times.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let Some((best, _)) = times.first().copied() else { return Ok(()) };
+    let mut medians: Vec<(F, f64)> = times.into_iter().map(|(form, times)| (form, median(times))).collect();
+    medians.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let Some((best, _)) = medians.first().copied() else { return Ok(()) };
     let seconds = start.elapsed().as_secs_f64();
     log::info!("gqa: {class}: {} is best, found in {seconds:.1} s", best.name());
     #[cfg(not(target_arch = "wasm32"))]
     gpu.remember(&class, best.name());
-    let candidates = times.iter().map(|(form, time)| (form.name(), time * 1e3)).collect();
+    let candidates = medians.iter().map(|(form, time)| (form.name(), time * 1e3)).collect();
     gpu.choose(class, best.name(), ChoiceSource::Measured { candidates, seconds });
     Ok(())
 }
 
-/// The median seconds that a form takes; `None` where its second run, the first without compilation, takes three times as
-/// long as the best so far.
-async fn time<F: Form>(
-    gpu: &Gpu,
-    form: F,
-    so_far: &[(F, f64)],
-    record: &impl Fn(&mut Pass<'_>, F) -> Result<()>,
-) -> Result<Option<f64>> {
-    let best = so_far.iter().map(|(_, time)| *time).fold(f64::INFINITY, f64::min);
-    run(gpu, form, record).await?;
-    let start = Instant::now();
-    let mut times = Vec::new();
-    while times.len() < REPETITIONS && (times.is_empty() || start.elapsed() < CANDIDATE_TIME) {
-        let time = run(gpu, form, record).await?;
-        if times.is_empty() && time > 3.0 * best {
-            return Ok(None);
-        }
-        times.push(time);
-    }
+fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
-    Ok(times.get(times.len() / 2).copied())
+    times[times.len() / 2]
 }
 
 /// Runs a form once and waits for it: seconds.

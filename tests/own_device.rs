@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Case, Inputs, read};
-use gqa::{Config, DType, Gpu, Tensor, wgpu};
+use gqa::{CallOptions, Config, DType, Gpu, Tensor, wgpu};
 use pollster::block_on;
 
 /// A device with no more than WebGPU promises everywhere, on the adapter under test.
@@ -108,10 +108,79 @@ fn calls_after_the_first_compile_nothing_and_leave_memory_where_it_was() {
     assert_eq!(after.pipelines, warm.pipelines);
     assert_eq!(after.tensor_bytes, warm.tensor_bytes);
     assert_eq!(after.workspace_bytes, warm.workspace_bytes);
-    // Each call allocates its output and nothing else.
-    assert_eq!(after.buffers, warm.buffers + 20);
+    assert_eq!(after.buffers, warm.buffers);
+    assert_eq!(after.bind_groups, warm.bind_groups);
     drop((layer, inputs));
     assert_eq!(gpu.usage().tensor_bytes, before_layer);
     gpu.trim();
     assert_eq!(gpu.usage().workspace_bytes, 0);
+}
+
+#[test]
+fn training_calls_make_nothing_new_either_though_each_has_its_own_seed() {
+    let gpu = block_on(Gpu::from_env()).unwrap();
+    let case = Case::new(Config { dropout: 0.5, ..Config::new(8, 6, 2) }, 15, [2, 9, 33]);
+    let layer = case.layer(&gpu);
+    let inputs = Inputs::new(&gpu, &case, &case.data());
+    let options = CallOptions { training: true, ..Default::default() };
+    let call = || block_on(layer.call(&inputs.query, &inputs.value, &options)).unwrap();
+    drop((call(), call()));
+    let warm = gpu.usage();
+    let outputs: Vec<_> = (0..20).map(|_| call().dropout_seed).collect();
+    let after = gpu.usage();
+    assert!(outputs.windows(2).all(|pair| pair[0] != pair[1]));
+    assert_eq!((after.buffers, after.bind_groups), (warm.buffers, warm.bind_groups));
+    assert_eq!(after.workspace_bytes, warm.workspace_bytes);
+}
+
+#[test]
+fn recording_again_makes_nothing_new() {
+    let gpu = block_on(Gpu::from_env()).unwrap();
+    let case = Case::new(Config::new(8, 6, 2), 15, [2, 9, 33]);
+    let layer = case.layer(&gpu);
+    let inputs = Inputs::new(&gpu, &case, &case.data());
+    let options = CallOptions { use_causal_mask: true, ..Default::default() };
+    let output = block_on(layer.allocate_output(&inputs.query, &inputs.value, &options)).unwrap();
+    let encode = || {
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        layer.encode(&mut encoder, &inputs.query, &inputs.value, &options, &output).unwrap();
+        gpu.queue().submit([encoder.finish()]);
+    };
+    encode();
+    let warm = gpu.usage();
+    (0..20).for_each(|_| encode());
+    let after = gpu.usage();
+    assert_eq!(
+        (after.buffers, after.bind_groups, after.pipelines),
+        (warm.buffers, warm.bind_groups, warm.pipelines)
+    );
+}
+
+#[test]
+fn an_output_that_the_callers_commands_may_still_read_is_not_used_again() {
+    let gpu = block_on(Gpu::from_env()).unwrap();
+    let case = Case::new(Config::new(8, 6, 2), 15, [1, 9, 9]);
+    let layer = case.layer(&gpu);
+    let inputs = Inputs::new(&gpu, &case, &case.data());
+    let call = |x: &Tensor| block_on(layer.call(x, x, &Default::default())).unwrap().attention_output;
+    // What recording reads, be it submitted after another call has run.
+    let first = call(&inputs.query);
+    let expected = read(&call(&call(&inputs.query)));
+    let output = block_on(layer.allocate_output(&first, &first, &Default::default())).unwrap();
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    layer.encode(&mut encoder, &first, &first, &Default::default(), &output).unwrap();
+    drop(first);
+    let zeros = block_on(Tensor::from_slice(&gpu, [1, 9, 15], &[0.0f32; 135])).unwrap();
+    let others = [call(&zeros), call(&zeros), call(&zeros)];
+    gpu.queue().submit([encoder.finish()]);
+    assert_eq!(read(&output.attention_output), expected);
+    drop(others);
+    // What was lent as a wgpu buffer.
+    let lent = call(&inputs.query);
+    let buffer = lent.buffer().clone();
+    let expected = read(&lent);
+    drop(lent);
+    drop([call(&zeros), call(&zeros)]);
+    let kept = Tensor::from_buffer(&gpu, buffer, 0, [1, 9, 15], DType::F32).unwrap();
+    assert_eq!(read(&kept), expected);
 }

@@ -7,3 +7,4 @@ mod compare;
 mod declaration;
 mod numbers;
 mod support;
+mod windows;

@@ -313,3 +313,75 @@ fn weighted_values_are_the_references_and_hidden_nans_stay_hidden() {
         }
     }
 }
+
+#[test]
+fn find_wild_is_the_references() {
+    use super::super::find_wild::{find_wild, words};
+    let gpu = gpu();
+    for (case, sizes) in DIMS.into_iter().enumerate() {
+        let [b, _, s, _, hkv, d] = sizes;
+        let dtype = super::super::FLOATS[case % 3];
+        let mut v = values(b * s * hkv * d, 1);
+        let wild = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        v.iter_mut().enumerate().filter(|(i, _)| i % 29 == 7).for_each(|(i, x)| *x = wild[i % 3]);
+        let (v, v_ref) = tensor(&gpu, &[b, s, hkv, d], v, dtype);
+        let dims = dims(sizes);
+        let bits = poisoned(&gpu, &[3 + words(&dims)], DType::F32);
+        run(&gpu, |pass| find_wild(pass, &dims, (v.slot(), dtype), bits.slot(), 3));
+        let got: Vec<u32> =
+            pollster::block_on(bits.to_vec::<f32>()).unwrap().into_iter().map(f32::to_bits).collect();
+        let expected = reference::pack_mask(reference::find_wild(&v_ref).data(), s);
+        // Bits past the last key repeat it.
+        let last = |word: usize| match s % 32 {
+            rest if rest > 0 && word % s.div_ceil(32) == s / 32 => (1u32 << rest) - 1,
+            _ => u32::MAX,
+        };
+        let got: Vec<u32> = got[3..].iter().enumerate().map(|(i, word)| word & last(i)).collect();
+        assert_eq!(got, expected, "{sizes:?} {dtype}");
+    }
+}
+
+#[test]
+fn merge_splits_is_the_references() {
+    use super::super::merge_splits::merge_splits;
+    let gpu = gpu();
+    for splits in [1, 2, 7] {
+        let [b, t, h, d] = [2, 3, 4, 37];
+        let (dims, rows) = (dims([b, t, 9, h, 2, d]), b * t * h);
+        let (parts, parts_ref) =
+            tensor(&gpu, &[splits, b, t, h, d], values(splits * rows * d, 1), DType::F32);
+        let mut state = values(splits * rows * 2, 2);
+        // Row 1 sees nothing in some parts, row 2 nothing at all.
+        for (i, pair) in state.chunks_mut(2).enumerate() {
+            let empty = i % rows == 2 || (i % rows == 1 && i / rows % 2 == 0 && splits > 1);
+            pair.copy_from_slice(&if empty { [-1e38, 0.0] } else { [30.0 * pair[0], 2.0 + pair[1]] });
+        }
+        let (state, state_ref) = tensor(&gpu, &[splits, rows, 2], state, DType::F32);
+        let (out, lse) = (poisoned(&gpu, &[b, t, h, d], DType::F32), poisoned(&gpu, &[b, h, t], DType::F32));
+        let slots = [parts.slot(), state.slot(), out.slot(), lse.slot()];
+        run(&gpu, |pass| merge_splits(pass, &dims, splits as u32, 1.25, slots));
+        let mut expected = vec![0.0; rows * d];
+        let mut expected_lse = vec![0.0; rows];
+        for row in 0..rows {
+            let (bi, hi, ti) = (row / (h * t), row / t % h, row % t);
+            let at = (bi * t + ti) * h + hi;
+            let part = |i: usize| {
+                let pair = &state_ref.data()[(i * rows + row) * 2..][..2];
+                (pair[0], pair[1], parts_ref.data()[(i * rows + at) * d..][..d].to_vec())
+            };
+            let parts: Vec<_> = (0..splits).map(part).collect();
+            // What a part that saw nothing left is 0 by the kernel that wrote it.
+            let (mean, row_lse) = reference::merge_splits(&parts, f64::from(1.25f32));
+            expected[at * d..][..d].copy_from_slice(&mean);
+            expected_lse[row] = row_lse;
+        }
+        // Rows that saw nothing: their parts are 0 in earnest, and made up here.
+        let mut got = read(&out);
+        for row in (0..rows).filter(|row| expected_lse[*row] == f64::NEG_INFINITY) {
+            let at = (row / (h * t) * t + row % t) * h + row / t % h;
+            got[at * d..][..d].fill(0.0);
+        }
+        compare(&format!("merged out of {splits}"), &got, &expected, 1e-5).unwrap();
+        check(&format!("merged lse of {splits}"), &lse, &expected_lse, 1e-6);
+    }
+}
