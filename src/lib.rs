@@ -61,6 +61,7 @@ pub use gpu::{AdapterFacts, Choice, ChoiceSource, Element, Gpu, GpuUsage, Tensor
 pub use initializers::Initializer;
 pub use layer::{CallOptions, CallOutput, GroupedQueryAttention, OutputTensors};
 pub use training_terms::{Constraint, OrthogonalMode, Regularizer};
+pub use tuning::forms;
 pub use weights::{FeatureWidths, Projection, WeightSpec, Weights, weight_specs};
 pub use wgpu;
 

@@ -2,8 +2,9 @@
 
 use web_time::{Duration, Instant};
 
-use crate::Result;
 use crate::gpu::{ChoiceSource, Class, Gpu, Pass, Submitter, Tuning, Workspace};
+use crate::kernels::{attention_forward, linear};
+use crate::{Error, Result};
 
 /// A class is tried for no longer than this; candidates past it are left out.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -13,6 +14,42 @@ const REPETITIONS: usize = 5;
 
 /// A candidate that takes so many times as long as the best is timed once.
 const HOPELESS: f64 = 1.5;
+
+/// The kernels that have forms to choose from, and the names of those.
+pub fn forms() -> Vec<(&'static str, Vec<&'static str>)> {
+    vec![
+        (linear::KERNEL.name, linear::FORMS.iter().map(Form::name).collect()),
+        (attention_forward::KERNEL.name, attention_forward::FORMS.iter().map(Form::name).collect()),
+    ]
+}
+
+impl Gpu {
+    /// Takes this form of a kernel from now on, whatever the shapes, or with `None` the chosen ones again. For benchmarks
+    /// and for the curious: calls are right in any form, and slow in most. A call whose shapes the form can't take fails.
+    ///
+    /// Fails where [`forms`] has no such kernel or form, and where the form does not fit the device.
+    pub fn fix_form(&self, kernel: &str, form: Option<&str>) -> Result<()> {
+        const OPERATION: &str = "Gpu::fix_form";
+        let all = forms();
+        let Some((kernel, names)) = all.iter().find(|(name, _)| *name == kernel) else {
+            let known: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+            return Err(Error::argument(OPERATION, "kernel", format!("one of {known:?}"), kernel));
+        };
+        let Some(wanted) = form else {
+            self.fix(kernel, None);
+            return Ok(());
+        };
+        let Some(name) = names.iter().find(|name| **name == wanted) else {
+            return Err(Error::argument(OPERATION, "form", format!("one of {names:?}"), wanted));
+        };
+        let linear = linear::FORMS.iter().find(|form| form.name() == *name && *kernel == linear::KERNEL.name);
+        if linear.is_some_and(|form| !form.fits(self.limits())) {
+            return Err(Error::argument(OPERATION, "form", "one that fits this device", *name));
+        }
+        self.fix(kernel, Some(name));
+        Ok(())
+    }
+}
 
 /// Multiply-adds that one run of a candidate does at most: some hundredths of a second.
 pub(crate) fn work(gpu: &Gpu) -> u64 {
@@ -39,6 +76,11 @@ pub(crate) trait Form: Copy + PartialEq + 'static {
 
 /// The form to take for a class, without measuring: the one chosen before, the one remembered, or `default`.
 pub(crate) fn form<F: Form>(gpu: &Gpu, class: &Class, forms: &[F], default: F) -> F {
+    if let Some(name) = gpu.fixed(class.kernel) {
+        let fixed = forms.iter().copied().find(|form| form.name() == name).unwrap_or(default);
+        gpu.choose(class.clone(), fixed.name(), ChoiceSource::Fixed);
+        return fixed;
+    }
     if let Some(name) = gpu.chosen(class) {
         return forms.iter().copied().find(|form| form.name() == name).unwrap_or(default);
     }
@@ -64,7 +106,8 @@ fn recall<F: Form>(gpu: &Gpu, class: &Class, forms: &[F]) -> Option<F> {
 
 /// Whether a class is to be measured: tuning is on, there is a choice, and nobody has measured.
 pub(crate) fn is_due<F: Form>(gpu: &Gpu, class: &Class, candidates: &[F]) -> bool {
-    if gpu.tuning() == Tuning::Off || candidates.len() < 2 || gpu.is_measured(class) {
+    let fixed = gpu.fixed(class.kernel).is_some();
+    if gpu.tuning() == Tuning::Off || candidates.len() < 2 || fixed || gpu.is_measured(class) {
         return false;
     }
     match recall(gpu, class, candidates) {
@@ -95,10 +138,9 @@ pub(crate) async fn tune<F: Form>(
         times.push((form, vec![run(gpu, form, &record).await?]));
     }
     let best = times.iter().map(|(_, times)| times[0]).fold(f64::INFINITY, f64::min);
-    times.retain(|(_, times)| times[0] <= HOPELESS * best);
     for _ in 1..REPETITIONS {
         for (form, times) in &mut times {
-            if start.elapsed() < PATIENCE {
+            if times[0] <= HOPELESS * best && start.elapsed() < PATIENCE {
                 times.push(run(gpu, *form, &record).await?);
             }
         }

@@ -31,6 +31,41 @@ fn without_tuning_the_table_decides_and_says_so() {
     assert!(choices.iter().any(|choice| choice.class == "linear f32 f32 M64 K32 N64"), "{choices:?}");
 }
 
+#[test]
+fn a_form_can_be_fixed_and_every_one_gives_the_same_numbers() {
+    let gpu = block_on(Gpu::from_env()).unwrap();
+    gpu.set_tuning(Tuning::Off);
+    let (case, options) = (case(), CallOptions::default());
+    let (layer, inputs) = (case.layer(&gpu), Inputs::new(&gpu, &case, &case.data()));
+    let call = || block_on(layer.call(&inputs.query, &inputs.value, &options));
+    let plain = read(&call().unwrap().attention_output);
+    let default = gpu.choices();
+    let expected: Vec<f64> = plain.iter().map(|&x| f64::from(x)).collect();
+    let mut ran = 0;
+    for (kernel, names) in gqa::forms() {
+        for name in names.iter().step_by(2) {
+            if gpu.fix_form(kernel, Some(name)).is_err() {
+                continue;
+            }
+            // A form that the heads don't fit is refused, not replaced.
+            if let Ok(output) = call() {
+                let choices = gpu.choices();
+                let fixed = choices.iter().find(|choice| choice.class.starts_with(kernel)).unwrap();
+                assert_eq!((fixed.form, &fixed.source), (*name, &ChoiceSource::Fixed));
+                common::compare::compare(name, &read(&output.attention_output), &expected, 1e-5).unwrap();
+                ran += 1;
+            }
+        }
+        gpu.fix_form(kernel, None).unwrap();
+    }
+    assert!(ran > 8, "only {ran} forms");
+    call().unwrap();
+    assert_eq!(gpu.choices(), default);
+    let refused = gpu.fix_form("linear", Some("nonsense")).unwrap_err().to_string();
+    assert!(refused.contains("`form`") && refused.contains("nonsense"), "{refused}");
+    assert!(gpu.fix_form("softmax", None).unwrap_err().to_string().contains("`kernel`"));
+}
+
 /// Not a test of its own: what the processes run that the test below starts.
 #[test]
 fn process() {
@@ -58,7 +93,7 @@ fn process() {
                 "measured"
             }
             ChoiceSource::Remembered => "remembered",
-            ChoiceSource::Default => "default",
+            ChoiceSource::Default | ChoiceSource::Fixed => "default",
         };
         println!("choice {} = {} {how}", choice.class, choice.form);
     }

@@ -82,12 +82,16 @@ pub enum ChoiceSource {
     },
     /// By measuring, in an earlier process, as the file of choices says.
     Remembered,
+    /// By the caller ([`Gpu::fix_form`]).
+    Fixed,
 }
 
 /// The choices of a device.
 #[derive(Default)]
 pub(super) struct Choices {
     off: AtomicBool,
+    /// Forms that the caller wants, by kernel.
+    pub(super) fixed: Mutex<HashMap<&'static str, &'static str>>,
     pub(super) made: Mutex<HashMap<Class, (&'static str, ChoiceSource)>>,
     /// What the file of choices had for this adapter, by class; `None` until it has been read.
     pub(super) remembered: Mutex<Option<HashMap<String, String>>>,
@@ -126,6 +130,23 @@ impl Gpu {
     /// The form chosen for this class, if one has been: by name.
     pub(crate) fn chosen(&self, class: &Class) -> Option<&'static str> {
         lock(&self.inner().choices.made).get(class).map(|(form, _)| *form)
+    }
+
+    /// The form that the caller wants of this kernel, whatever the class.
+    pub(crate) fn fixed(&self, kernel: &str) -> Option<&'static str> {
+        lock(&self.inner().choices.fixed).get(kernel).copied()
+    }
+
+    /// Takes this form of this kernel from now on, or with `None` the chosen ones again.
+    pub(crate) fn fix(&self, kernel: &'static str, form: Option<&'static str>) {
+        let mut fixed = lock(&self.inner().choices.fixed);
+        match form {
+            Some(form) => fixed.insert(kernel, form),
+            None => {
+                lock(&self.inner().choices.made).retain(|_, (_, source)| *source != ChoiceSource::Fixed);
+                fixed.remove(kernel)
+            }
+        };
     }
 
     /// Whether the form of this class was measured, by this process or an earlier one.
