@@ -82,9 +82,12 @@ const BLOCK_WORDS: u32 = KEY_BLOCK / 32u;
 var<workgroup> p: array<vec4<f32>, TILE_ROWS * BLOCK_QUADS>;
 // What each row's sum is multiplied by.
 var<workgroup> factor: array<f32, TILE_ROWS>;
-// Of a row, then of all: not 0 if any key of the block is seen.
-var<workgroup> row_seen: array<u32, TILE_ROWS>;
+// Which keys of the block each row sees, as bits, and what that comes to.
+var<workgroup> row_seen: array<u32, TILE_ROWS * BLOCK_WORDS>;
 var<workgroup> block_seen: u32;
+const SEEN_NONE: u32 = 0u;
+const SEEN_SOME: u32 = 1u;
+const SEEN_ALL: u32 = 2u;
 #if STAGED
 // k of the block, then v. A row more than its vectors, against bank conflicts; the keys 4·i + j side by side for each j.
 const STAGE_STRIDE: u32 = ROW_QUADS + 1u;
@@ -178,31 +181,33 @@ fn main(
     let last_key = params.key_len - 1u;
 
     for (var block = begin; block < end; block += KEY_BLOCK) {
-        if (masked) {
+        // By causal and window alone, every row sees every key of the block.
+        let ahead = max(block + KEY_BLOCK, first_position + 1u) - (first_position + 1u);
+        let behind = max(last_position, block) - block;
+        let open = block + KEY_BLOCK <= end && (!causal || ahead == 0u)
+            && (window == 0u || max(ahead, behind) < window);
+        var seen = SEEN_ALL;
+        if (masked || !open) {
             if (lane < TILE_ROWS) {
-                var any = 0u;
                 for (var w = 0u; w < BLOCK_WORDS; w++) {
-                    any |= seen_word(b, h, t, block + 32u * w, end);
+                    row_seen[lane * BLOCK_WORDS + w] = seen_word(b, h, t, block + 32u * w, end);
                 }
-                row_seen[lane] = any;
             }
             workgroupBarrier();
             if (lane == 0u) {
                 var any = 0u;
-                for (var i = 0u; i < TILE_ROWS; i++) {
+                var all = 0xffffffffu;
+                for (var i = 0u; i < TILE_ROWS * BLOCK_WORDS; i++) {
                     any |= row_seen[i];
+                    all &= row_seen[i];
                 }
-                block_seen = any;
+                block_seen = select(select(SEEN_SOME, SEEN_ALL, all == 0xffffffffu), SEEN_NONE, any == 0u);
             }
-            if (workgroupUniformLoad(&block_seen) == 0u) {
+            seen = workgroupUniformLoad(&block_seen);
+            if (seen == SEEN_NONE) {
                 continue;
             }
         }
-        // Whether every row sees every key of the block.
-        let ahead = max(block + KEY_BLOCK, first_position + 1u) - (first_position + 1u);
-        let behind = max(last_position, block) - block;
-        let whole = !masked && block + KEY_BLOCK <= end && (!causal || ahead == 0u)
-            && (window == 0u || max(ahead, behind) < window);
 
         // scores = q · kᵀ
 #if STAGED
@@ -251,8 +256,8 @@ fn main(
             var new_max = row_max;
             for (var w = 0u; w < BLOCK_WORDS; w++) {
                 var word = 0xffffffffu;
-                if (!whole) {
-                    word = seen_word(b, h, t, block + 32u * w, end);
+                if (seen != SEEN_ALL) {
+                    word = row_seen[lane * BLOCK_WORDS + w];
                 }
                 for (var i = 8u * w; i < 8u * w + 8u; i++) {
                     let score = select(vec4<f32>(LOWEST), p[p_at + i] * params.scale, seen_quad(word, i));
@@ -266,8 +271,8 @@ fn main(
             factor[lane] = shrink;
             for (var w = 0u; w < BLOCK_WORDS; w++) {
                 var word = 0xffffffffu;
-                if (!whole) {
-                    word = seen_word(b, h, t, block + 32u * w, end);
+                if (seen != SEEN_ALL) {
+                    word = row_seen[lane * BLOCK_WORDS + w];
                 }
                 for (var i = 8u * w; i < 8u * w + 8u; i++) {
                     var prob = select(vec4<f32>(), exp2((p[p_at + i] - new_max) * LOG2_E), seen_quad(word, i));

@@ -145,7 +145,7 @@ impl Form {
     fn workgroup_bytes(&self, head_dim: usize) -> u32 {
         let probs = self.tile_rows() * self.key_block() * 4;
         let stage = if self.staged { self.key_block() * ((head_dim as u32).div_ceil(4) + 1) * 16 } else { 0 };
-        probs + stage + self.tile_rows() * 8 + 16
+        probs + stage + self.tile_rows() * (4 + self.key_block() / 8) + 16
     }
 
     /// Whether heads of this width run in this form on a device with these limits.
