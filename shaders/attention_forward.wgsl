@@ -5,7 +5,7 @@
 //
 //     for each block of keys that a row of the tile may see:
 //         scores = q · kᵀ                           every lane its rows × keys, in registers
-//         row_max, row_sum, p = exp(scores − row_max), 0 where hidden or dropped            a lane a row
+//         row_max, row_sum, p = exp(scores − row_max), 0 where hidden or dropped       a lane OWN whole rows
 //         out = out · exp(old row_max − row_max) + p · v        every lane its rows × d, in registers
 //     out /= row_sum, lse = row_max + ln(row_sum)
 //
@@ -133,8 +133,12 @@ fn main(
     let b = params.batch_begin + batch;
     let group = params.query_heads / params.key_heads;
     let rows = params.queries * group;
-    let row_lane = lane / COLUMN_LANES;
-    let column_lane = lane % COLUMN_LANES;
+    // Nothing that depends on the lane where there is one row of them: drivers load what is the same for all lanes once.
+    var row_lane = 0u;
+    if (ROW_LANES > 1u) {
+        row_lane = lane / COLUMN_LANES;
+    }
+    let column_lane = lane - row_lane * COLUMN_LANES;
 
     // The keys that any row of this tile may see.
     let first_position = params.query_begin + first_row / group + params.visibility.q_offset;
@@ -164,21 +168,29 @@ fn main(
     let q$i = params.q_base + at$i;
 #for j in QUADS: var a$i_$j = vec4<f32>();
 #end
-    // The row whose softmax this lane computes, if it is one of the first TILE_ROWS.
-    let own = min(first_row + lane, rows - 1u);
-    let t = params.query_begin + own / group;
-    let h = key_head * group + own % group;
-    let lse_at = (b * params.query_heads + h) * params.query_len + t;
-    var row_max = LOWEST;
-    var row_sum = 0.0;
+    // The rows whose softmax this lane computes, if they are among the TILE_ROWS.
+#for o in OWN
+    let own$o = min(first_row + lane + $ou * WORKGROUP_SIZE, rows - 1u);
+    let t$o = params.query_begin + own$o / group;
+    let h$o = key_head * group + own$o % group;
+    let lse_at$o = (b * params.query_heads + h$o) * params.query_len + t$o;
+    var row_max$o = LOWEST;
+    var row_sum$o = 0.0;
+#end
     if (!PARTIAL && params.key_begin > 0u) {
-        row_max = state[lse_at].x;
-        row_sum = state[lse_at].y;
+#for o in OWN
+        row_max$o = state[lse_at$o].x;
+        row_sum$o = state[lse_at$o].y;
+#end
 #for i in ROWS, j in QUADS: { let d = column_lane + $ju * COLUMN_LANES; if (d < ROW_QUADS) { a$i_$j = out_quad(params.out_base + at$i + 4u * d, HEAD_DIM - 4u * d); } }
     }
     let key_stride = params.key_heads * HEAD_DIM;
     let head_at = batch * params.keys * key_stride + key_head * HEAD_DIM;
-    let last_key = params.key_len - 1u;
+    // The last key that is bound; those past it repeat it.
+    let last_key = params.keys - 1u;
+    let k_head = params.k_base + head_at;
+    let v_head = params.v_base + head_at;
+    let v_last = v_head + last_key * key_stride;
 
     for (var block = begin; block < end; block += KEY_BLOCK) {
         // By causal and window alone, every row sees every key of the block.
@@ -188,11 +200,13 @@ fn main(
             && (window == 0u || max(ahead, behind) < window);
         var seen = SEEN_ALL;
         if (masked || !open) {
-            if (lane < TILE_ROWS) {
+#for o in OWN
+            if (lane + $ou * WORKGROUP_SIZE < TILE_ROWS) {
                 for (var w = 0u; w < BLOCK_WORDS; w++) {
-                    row_seen[lane * BLOCK_WORDS + w] = seen_word(b, h, t, block + 32u * w, end);
+                    row_seen[(lane + $ou * WORKGROUP_SIZE) * BLOCK_WORDS + w] = seen_word(b, h$o, t$o, block + 32u * w, end);
                 }
             }
+#end
             workgroupBarrier();
             if (lane == 0u) {
                 var any = 0u;
@@ -214,14 +228,14 @@ fn main(
         for (var e = lane; e < KEY_BLOCK * ROW_QUADS; e += WORKGROUP_SIZE) {
             let key = e / ROW_QUADS;
             let c = e % ROW_QUADS;
-            let s = min(block + key, last_key) - params.key_base;
-            stage[stage_row(key) + c] = k_quad(params.k_base + head_at + s * key_stride + 4u * c, HEAD_DIM - 4u * c);
+            let s = min(block - params.key_base + key, last_key);
+            stage[stage_row(key) + c] = k_quad(k_head + s * key_stride + 4u * c, HEAD_DIM - 4u * c);
         }
         workgroupBarrier();
 #end
 #for j in KEY_QUADS, x in xyzw
 #if STAGED: let k$j$x = stage_row((column_lane + $ju * COLUMN_LANES) * 4u + $#xu);
-#if !STAGED: let k$j$x = params.k_base + head_at + (min(block + (column_lane + $ju * COLUMN_LANES) * 4u + $#xu, last_key) - params.key_base) * key_stride;
+#if !STAGED: let k$j$x = k_head + min(block - params.key_base + (column_lane + $ju * COLUMN_LANES) * 4u + $#xu, last_key) * key_stride;
 #end
 #for i in ROWS, j in KEY_QUADS: var s$i_$j = vec4<f32>();
         for (var c = 0u; c < ROW_QUADS; c++) {
@@ -246,18 +260,20 @@ fn main(
         for (var e = lane; e < KEY_BLOCK * ROW_QUADS; e += WORKGROUP_SIZE) {
             let key = e / ROW_QUADS;
             let c = e % ROW_QUADS;
-            let s = min(block + key, last_key) - params.key_base;
-            stage[stage_row(key) + c] = v_quad(params.v_base + head_at + s * key_stride + 4u * c, HEAD_DIM - 4u * c);
+            let s = min(block - params.key_base + key, last_key);
+            stage[stage_row(key) + c] = v_quad(v_head + s * key_stride + 4u * c, HEAD_DIM - 4u * c);
         }
 #end
         // The softmax of a row. The largest score first, then what it makes of all.
-        if (lane < TILE_ROWS) {
-            let p_at = lane * BLOCK_QUADS;
-            var new_max = row_max;
+#for o in OWN
+        if (lane + $ou * WORKGROUP_SIZE < TILE_ROWS) {
+            let row = lane + $ou * WORKGROUP_SIZE;
+            let p_at = row * BLOCK_QUADS;
+            var new_max = row_max$o;
             for (var w = 0u; w < BLOCK_WORDS; w++) {
                 var word = 0xffffffffu;
                 if (seen != SEEN_ALL) {
-                    word = row_seen[lane * BLOCK_WORDS + w];
+                    word = row_seen[row * BLOCK_WORDS + w];
                 }
                 for (var i = 8u * w; i < 8u * w + 8u; i++) {
                     let score = select(vec4<f32>(LOWEST), p[p_at + i] * params.scale, seen_quad(word, i));
@@ -265,28 +281,29 @@ fn main(
                     new_max = max(new_max, largest(score));
                 }
             }
-            let shrink = exp2((row_max - new_max) * LOG2_E);
-            row_max = new_max;
-            row_sum *= shrink;
-            factor[lane] = shrink;
+            let shrink = exp2((row_max$o - new_max) * LOG2_E);
+            row_max$o = new_max;
+            row_sum$o *= shrink;
+            factor[row] = shrink;
             for (var w = 0u; w < BLOCK_WORDS; w++) {
                 var word = 0xffffffffu;
                 if (seen != SEEN_ALL) {
-                    word = row_seen[lane * BLOCK_WORDS + w];
+                    word = row_seen[row * BLOCK_WORDS + w];
                 }
                 for (var i = 8u * w; i < 8u * w + 8u; i++) {
                     var prob = select(vec4<f32>(), exp2((p[p_at + i] - new_max) * LOG2_E), seen_quad(word, i));
-                    row_sum += prob.x + prob.y + prob.z + prob.w;
+                    row_sum$o += prob.x + prob.y + prob.z + prob.w;
                     if (DROPOUT) {
                         let key = vec2<u32>(params.seed_low, params.seed_high);
                         let counter = vec4<u32>(
-                            block / 4u + i, t + params.dropout_q_offset, h, b + params.dropout_batch_offset);
+                            block / 4u + i, t$o + params.dropout_q_offset, h$o, b + params.dropout_batch_offset);
                         prob = select(vec4<f32>(), prob, philox(counter, key) >= vec4<u32>(params.dropout_threshold));
                     }
                     p[p_at + i] = prob;
                 }
             }
         }
+#end
         workgroupBarrier();
 
         // out = out · shrink + p · v
@@ -297,23 +314,24 @@ fn main(
 #if WEIGH
         var wild = 0u;
         for (var w = 0u; w < BLOCK_WORDS; w++) {
-            let s = min(block + 32u * w, last_key);
+            let s = min(block + 32u * w, params.key_len - 1u);
             wild |= mask_bits[params.visibility.wild_start + (b * params.key_heads + key_head) * params.visibility.wild_stride + (s >> 5u)];
         }
         tame = wild == 0u;
 #end
         if (tame) {
+#for j in QUADS: let d$j = 4u * min(column_lane + $ju * COLUMN_LANES, ROW_QUADS - 1u);
+            var v_row = v_head + (block - params.key_base) * key_stride;
             for (var c = 0u; c < quads; c++) {
 #for i in ROWS: let p$i = p[(row_lane * ROWS + $iu) * BLOCK_QUADS + c];
 #for x in xyzw
                 {
+#if !STAGED: let v_at = min(v_row, v_last);
 #for j in QUADS
-#if STAGED: let v$j = stage[stage_row(4u * c + $#xu) + min(column_lane + $ju * COLUMN_LANES, ROW_QUADS - 1u)];
-#if !STAGED
-                    let d$j = 4u * min(column_lane + $ju * COLUMN_LANES, ROW_QUADS - 1u);
-                    let v$j = v_quad(params.v_base + head_at + (min(block + 4u * c + $#xu, last_key) - params.key_base) * key_stride + d$j, HEAD_DIM - d$j);
+#if STAGED: let v$j = stage[stage_row(4u * c + $#xu) + d$j / 4u];
+#if !STAGED: let v$j = v_quad(v_at + d$j, HEAD_DIM - d$j);
 #end
-#end
+                    v_row += key_stride;
 #for i in ROWS, j in QUADS: a$i_$j += p$i.$x * v$j;
                 }
 #end
@@ -323,7 +341,7 @@ fn main(
         if (!tame) {
             // A value of the block is NaN or infinite: a probability of 0 must take nothing of it.
             for (var s = 0u; s < 4u * quads; s++) {
-                let key_at = params.v_base + head_at + (min(block + s, last_key) - params.key_base) * key_stride;
+                let key_at = min(v_head + (block - params.key_base + s) * key_stride, v_last);
 #for j in QUADS
                 let d$j = 4u * min(column_lane + $ju * COLUMN_LANES, ROW_QUADS - 1u);
                 let v$j = v_quad(key_at + d$j, HEAD_DIM - d$j);
@@ -341,19 +359,21 @@ fn main(
     }
 
     let last = !PARTIAL && params.key_end == params.key_len;
-    if (lane < TILE_ROWS) {
+#for o in OWN
+    if (lane + $ou * WORKGROUP_SIZE < TILE_ROWS) {
         // The largest weight is 1, so a sum of exactly 0 means that nothing is seen.
-        let nothing = row_sum == 0.0;
-        let total = select(row_sum, 1.0, nothing);
-        factor[lane] = select(1.0, params.keep_scale / total, last);
-        if (first_row + lane < rows) {
+        let nothing = row_sum$o == 0.0;
+        let total = select(row_sum$o, 1.0, nothing);
+        factor[lane + $ou * WORKGROUP_SIZE] = select(1.0, params.keep_scale / total, last);
+        if (first_row + lane + $ou * WORKGROUP_SIZE < rows) {
             if (last) {
-                lse[lse_at] = select(bitcast<u32>(row_max + log2(total) * LN_2), NEGATIVE_INFINITY, nothing);
+                lse[lse_at$o] = select(bitcast<u32>(row_max$o + log2(total) * LN_2), NEGATIVE_INFINITY, nothing);
             } else {
-                state[split * params.state_stride + lse_at] = vec2<f32>(row_max, row_sum);
+                state[split * params.state_stride + lse_at$o] = vec2<f32>(row_max$o, row_sum$o);
             }
         }
     }
+#end
     workgroupBarrier();
     let out_at = params.out_base + split * params.out_stride;
 #for i in ROWS

@@ -73,8 +73,12 @@ fn main(
     if (tile >= params.tile_end) {
         return;
     }
-    let row_lane = lane / COLUMN_LANES;
-    let column_lane = lane % COLUMN_LANES;
+    // Nothing that depends on the lane where there is one row of them: drivers load what is the same for all lanes once.
+    var row_lane = 0u;
+    if (ROW_LANES > 1u) {
+        row_lane = lane / COLUMN_LANES;
+    }
+    let column_lane = lane - row_lane * COLUMN_LANES;
     let first_row = (tile / params.tiles_n) * TILE_ROWS;
     let first_column = (tile % params.tiles_n) * TILE_QUADS * 4u;
     // Rows and columns past the end repeat the last one and are not stored.

@@ -130,11 +130,15 @@ pub(crate) async fn tune<F: Form>(
     let start = Instant::now();
     // Each is compiled by a run that is not timed; what is far behind after one more is left out.
     let mut times: Vec<(F, Vec<f64>)> = Vec::new();
+    let mut longest = Duration::ZERO;
     for &form in candidates {
-        if start.elapsed() > PATIENCE {
+        // The next may take as long to compile as any before.
+        if start.elapsed() + longest > PATIENCE {
             break;
         }
+        let began = Instant::now();
         run(gpu, form, &record).await?;
+        longest = longest.max(began.elapsed());
         times.push((form, vec![run(gpu, form, &record).await?]));
     }
     let best = times.iter().map(|(_, times)| times[0]).fold(f64::INFINITY, f64::min);

@@ -89,7 +89,8 @@ fn process() {
             ChoiceSource::Measured { candidates, seconds } => {
                 assert!(candidates.len() > 1 && candidates[0].0 == choice.form);
                 assert!(candidates.windows(2).all(|pair| pair[0].1 <= pair[1].1));
-                assert!(*seconds < 10.0);
+                // Ten on a machine that does nothing else.
+                assert!(*seconds < 30.0, "{seconds} s for {}", choice.class);
                 "measured"
             }
             ChoiceSource::Remembered => "remembered",

@@ -155,7 +155,7 @@ impl Form {
             && self.workgroup_bytes(head_dim) <= limits.max_compute_workgroup_storage_size
             && KERNEL.bindings.len() - 1 <= limits.max_storage_buffers_per_shader_stage as usize
             // More would not stay in registers, and takes long to compile.
-            && self.rows * self.quads(head_dim) <= 32
+            && self.rows * self.quads(head_dim) <= 48
     }
 
     /// Over how many workgroups the keys of a tile are split.
@@ -190,9 +190,11 @@ impl Form {
 
 /// The forms to choose from, in the order in which they are tried: lanes in rows × in columns, and the rows and keys that
 /// each owns of a block.
-pub(crate) const FORMS: [Form; 15] = [
+pub(crate) const FORMS: [Form; 17] = [
     // For adapters that are CPUs: a row of lanes is a vector of theirs, and multiply-adds per load decide.
     Form::direct("direct 1x8 lanes of 8x16", [1, 8, 8, 4]),
+    Form::direct("direct 1x8 lanes of 16x8", [1, 8, 16, 2]),
+    Form::direct("direct 1x8 lanes of 12x16", [1, 8, 12, 4]),
     Form::direct("direct 1x8 lanes of 8x8", [1, 8, 8, 2]),
     Form::direct("direct 1x8 lanes of 4x8", [1, 8, 4, 2]),
     // For GPUs.
@@ -219,13 +221,14 @@ const FEW_ROWS: usize = 64;
 pub(crate) fn default_form(cpu: bool, dims: &Dims, limits: &wgpu::Limits) -> Option<Form> {
     let rows = dims.query_len * dims.group_size();
     let order: &[usize] = match (cpu, rows) {
-        (true, 1) => &[8, 7, 2],
-        (true, 2..=3) => &[7, 8, 2],
-        (true, 4..=7) => &[6, 7, 2],
-        (true, _) => &[0, 1, 2, 13],
-        (false, 1) => &[11, 8],
-        (false, 2..=FEW_ROWS) => &[9, 11, 6],
-        (false, _) => &[3, 5, 14, 2, 13],
+        (true, 1) => &[10, 9, 4],
+        (true, 2..=3) => &[9, 10, 4],
+        (true, 4..=7) => &[8, 9, 4],
+        (true, 8..=32) => &[0, 3, 4, 15],
+        (true, _) => &[1, 0, 3, 4, 15],
+        (false, 1) => &[13, 10],
+        (false, 2..=FEW_ROWS) => &[11, 13, 8],
+        (false, _) => &[5, 7, 16, 4, 15],
     };
     let fitting = |&&index: &&usize| FORMS[index].fits(dims.head_dim, limits);
     order.iter().find(fitting).map(|&index| FORMS[index])
@@ -356,12 +359,13 @@ fn constants(
     [q, k, v]: [DType; 3],
     head_dim: usize,
     [dropout, weigh, partial]: [bool; 3],
-) -> [(&'static str, Constant); 15] {
+) -> [(&'static str, Constant); 16] {
     [
         ("ROW_LANES", Constant::U32(form.row_lanes)),
         ("COLUMN_LANES", Constant::U32(form.column_lanes)),
         ("WORKGROUP_SIZE", Constant::U32(form.lanes())),
         ("ROWS", Constant::U32(form.rows)),
+        ("OWN", Constant::U32(form.tile_rows().div_ceil(form.lanes()))),
         ("KEY_QUADS", Constant::U32(form.key_quads)),
         ("QUADS", Constant::U32(form.quads(head_dim))),
         ("STAGED", Constant::Bool(form.staged)),
@@ -571,7 +575,7 @@ mod tests {
     fn heads_up_to_256_have_a_form_that_fits_and_blocks_are_whole_words_of_mask_bits() {
         let least = wgpu::Limits::default();
         assert!(
-            FORMS.iter().all(|form| form.key_block().is_multiple_of(32) && form.tile_rows() <= form.lanes())
+            FORMS.iter().all(|form| form.key_block().is_multiple_of(32))
         );
         for head_dim in [1, 3, 4, 64, 100, 128, 252, 256] {
             for query_len in [1, 2, 3, 5, 40, 1000] {

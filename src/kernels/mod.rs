@@ -7,6 +7,7 @@ pub(crate) mod find_wild;
 pub(crate) mod linear;
 pub(crate) mod merge_splits;
 pub(crate) mod pack_mask;
+pub(crate) mod peak;
 pub(crate) mod scores;
 pub(crate) mod softmax;
 pub(crate) mod weighted_values;
@@ -34,6 +35,7 @@ fn all() -> Vec<(&'static Kernel, Vec<Variant>)> {
         (&softmax::KERNEL, vec![Vec::new()]),
         (&dropout::KERNEL, vec![Vec::new()]),
         (&weighted_values::KERNEL, weighted_values::variants()),
+        (&peak::KERNEL, peak::variants()),
     ]
 }
 

@@ -385,3 +385,20 @@ fn merge_splits_is_the_references() {
         check(&format!("merged lse of {splits}"), &lse, &expected_lse, 1e-6);
     }
 }
+
+#[test]
+fn peak_really_does_its_multiply_adds() {
+    let gpu = gpu();
+    for (length, iterations) in [(1, 1), (63, 2), (64, 5), (1000, 40)] {
+        for accumulators in super::super::peak::ACCUMULATORS {
+            let y = poisoned(&gpu, &[length], DType::F32);
+            run(&gpu, |pass| {
+                super::super::peak::peak(pass, [accumulators, iterations], [0.75, -0.5], y.slot(), length)
+            });
+            let counted = super::super::peak::multiply_adds(accumulators, iterations);
+            let steps = counted as usize / (4 * accumulators as usize);
+            let expected = reference::peak(length, accumulators as usize, steps, 0.75, -0.5);
+            check(&format!("peak {length} × {accumulators}, {iterations} iterations"), &y, &expected, 1e-5);
+        }
+    }
+}
