@@ -126,6 +126,21 @@ pub async fn allocate_attention_output(
     q.gpu().checked(OPERATION, || plan.allocate()).await
 }
 
+/// Measures the forms of the kernel that a call with these arguments takes, if that has not been done and
+/// [tuning](crate::Tuning) is on. [`scaled_dot_product_attention`] does so by itself;
+/// [`encode_scaled_dot_product_attention`] can't.
+pub async fn tune_scaled_dot_product_attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    options: &AttentionOptions<'_>,
+) -> Result<()> {
+    match Plan::new(q, k, v, options)?.shape()? {
+        Some(shape) => shape.tune(q.gpu()).await,
+        None => Ok(()),
+    }
+}
+
 /// Records what [`scaled_dot_product_attention`] does into the caller's encoder: nothing is submitted, nothing waited for.
 /// Results go to `output`, which must not overlap the inputs. Returns the path that was taken.
 ///

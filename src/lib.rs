@@ -51,7 +51,7 @@ mod weights;
 pub use array::Array;
 pub use attention::{
     AttentionOptions, AttentionOutput, AttentionPath, AttentionTensors, allocate_attention_output,
-    encode_scaled_dot_product_attention, scaled_dot_product_attention,
+    encode_scaled_dot_product_attention, scaled_dot_product_attention, tune_scaled_dot_product_attention,
 };
 pub use config::Config;
 pub use dropout::{Dropout, philox4x32_10};

@@ -574,9 +574,7 @@ mod tests {
     #[test]
     fn heads_up_to_256_have_a_form_that_fits_and_blocks_are_whole_words_of_mask_bits() {
         let least = wgpu::Limits::default();
-        assert!(
-            FORMS.iter().all(|form| form.key_block().is_multiple_of(32))
-        );
+        assert!(FORMS.iter().all(|form| form.key_block().is_multiple_of(32)));
         for head_dim in [1, 3, 4, 64, 100, 128, 252, 256] {
             for query_len in [1, 2, 3, 5, 40, 1000] {
                 for (query_heads, key_heads) in [(1, 1), (4, 1), (8, 2)] {

@@ -128,7 +128,8 @@ pub(crate) fn default_form(cpu: bool, rows: usize) -> Form {
     match (cpu, rows) {
         (true, 1) => FORMS[6],
         (true, 2..=4) => FORMS[5],
-        (true, _) => FORMS[0],
+        (true, 5..=16) => FORMS[0],
+        (true, _) => FORMS[1],
         (false, 1) => FORMS[8],
         (false, 2..=4) => FORMS[7],
         (false, 5..=64) => FORMS[4],
