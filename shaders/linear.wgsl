@@ -6,55 +6,9 @@
 // STAGED: x and w come through workgroup memory, 16 k at a time; else straight from their buffers. A long K is split
 // over dispatches, which carry the sum in y; the last one applies bias and gate.
 
-struct Params {
-    m: u32,
-    k: u32,
-    n: u32,
-    k_begin: u32,
-    k_end: u32,
-    tiles_n: u32,
-    // The tiles of this dispatch.
-    tile_begin: u32,
-    tile_end: u32,
-    // Where the first row begins in x, and in y and multiplicand.
-    x_base: u32,
-    y_base: u32,
-}
-
 const TILE_ROWS: u32 = ROW_LANES * ROWS;
 const TILE_QUADS: u32 = COLUMN_LANES * QUADS;
-
-@group(0) @binding(0) var<uniform> params: Params;
-
-fn store(row: u32, column: u32, sum: vec4<f32>) {
-    if (row >= params.m || column >= params.n) {
-        return;
-    }
-    let at = params.y_base + row * params.n + column;
-    let count = params.n - column;
-    var result = sum;
-    if (params.k_begin > 0u) {
-        result += y_quad(at, count);
-    }
-    if (params.k_end == params.k) {
-        if (HAS_BIAS) {
-            result += bias_quad(column, count);
-        }
-        if (GATE) {
-            result = multiplicand_quad(at, count) / (1.0 + exp2(-1.4426950408889634 * result));
-        }
-    }
-    y_store(at, count, result);
-}
-
-/// w[k, column …], 0 past the end of K.
-fn w_at(k: u32, column: u32) -> vec4<f32> {
-    let quad = w_quad(min(k, params.k - 1u) * params.n + column, params.n - column);
-    if (ALIGNED) {
-        return quad;
-    }
-    return select(vec4<f32>(), quad, k < params.k);
-}
+const STEP: u32 = select(4u, 16u, STAGED);
 
 #if STAGED
 // One more vector a row than 16 k take, against bank conflicts.
@@ -107,13 +61,10 @@ fn main(
         for (var e = lane; e < TILE_ROWS * 4u; e += WORKGROUP_SIZE) {
             let row = min(first_row + e / 4u, last_row);
             let x_k = at + (e % 4u) * 4u;
-            let quad = x_quad(params.x_base + row * k + min(x_k, select(k - 1u, k - 4u, ALIGNED)), max(k, x_k + 1u) - x_k);
-            x_tile[(e / 4u) * X_STRIDE + e % 4u] = select(vec4<f32>(), quad, x_k < k);
+            x_tile[(e / 4u) * X_STRIDE + e % 4u] = x_at(row, x_k);
         }
         for (var e = lane; e < 16u * TILE_QUADS; e += WORKGROUP_SIZE) {
-            let w_k = at + e / TILE_QUADS;
-            let quad = w_at(w_k, min(first_column + (e % TILE_QUADS) * 4u, last_column));
-            w_tile[e] = select(vec4<f32>(), quad, w_k < k);
+            w_tile[e] = w_at(at + e / TILE_QUADS, min(first_column + (e % TILE_QUADS) * 4u, last_column));
         }
         workgroupBarrier();
         for (var step = 0u; step < 4u; step++) {

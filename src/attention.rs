@@ -238,6 +238,11 @@ impl<'a> Plan<'a> {
         Ok(Self { q, k, v, dims, masks, scale, dropout: options.dropout, scores, path })
     }
 
+    /// Whether q, k and v are f16.
+    fn is_half(&self) -> bool {
+        [self.q, self.k, self.v].iter().all(|tensor| tensor.dtype() == DType::F16)
+    }
+
     /// What the fused kernel is chosen by, if the path is the fused one.
     fn shape(&self) -> Result<Option<attention_forward::Shape>> {
         if self.path == AttentionPath::Chained {
@@ -249,6 +254,7 @@ impl<'a> Plan<'a> {
             visibility: self.masks.visibility(OPERATION, &self.dims)?,
             dropout: self.dropout.is_some(),
             weigh: self.masks.hide() || self.dropout.is_some(),
+            half: self.is_half(),
         }))
     }
 
@@ -281,6 +287,7 @@ impl<'a> Plan<'a> {
             q: (self.q.slot(), dtype),
             k: (self.k.slot(), self.k.dtype()),
             v: (self.v.slot(), self.v.dtype()),
+            half: self.is_half(),
             masks: self.masks,
             scale: self.scale,
             dropout: self.dropout,
@@ -359,6 +366,8 @@ pub(crate) struct Attention<'a> {
     pub(crate) k: (Slot<'a>, DType),
     /// `[B,S,Hkv,D]`
     pub(crate) v: (Slot<'a>, DType),
+    /// Whether the caller's numbers are f16, so that what is held in f32 may be rounded to it.
+    pub(crate) half: bool,
     pub(crate) masks: Masks<'a>,
     pub(crate) scale: f32,
     pub(crate) dropout: Option<Dropout>,
@@ -435,6 +444,7 @@ impl Attention<'_> {
             visibility: masks.0,
             dropout: self.dropout.is_some(),
             weigh,
+            half: self.half,
         };
         let form = shape.form(pass.gpu());
         let form = form.ok_or_else(|| Error::argument(self.operation, "path", "Chained", "Fused"))?;

@@ -208,6 +208,7 @@ impl GroupedQueryAttention {
                 visibility: plan.masks.visibility(OPERATION, &plan.dims)?,
                 dropout,
                 weigh: plan.masks.hide() || dropout,
+                half: dtype == DType::F16,
             };
             shape.tune(&self.gpu).await?;
         }
@@ -375,6 +376,7 @@ impl GroupedQueryAttention {
             q: (q.slot(), DType::F32),
             k: (k.slot(), DType::F32),
             v: (v.slot(), DType::F32),
+            half: dtype == DType::F16,
             masks: plan.masks,
             scale: default_scale(d),
             dropout,

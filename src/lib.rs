@@ -42,6 +42,7 @@ pub mod keras;
 mod kernels;
 mod layer;
 mod mask;
+mod matrix_units;
 pub mod reference;
 mod shapes;
 mod training_terms;
@@ -57,7 +58,9 @@ pub use config::Config;
 pub use dropout::{Dropout, philox4x32_10};
 pub use dtype::{DType, DTypePolicy};
 pub use error::{Error, Result};
-pub use gpu::{AdapterFacts, Choice, ChoiceSource, Element, Gpu, GpuUsage, Tensor, Tuning, adapters};
+pub use gpu::{
+    AdapterFacts, Choice, ChoiceSource, Element, Gpu, GpuUsage, MatrixUnits, Tensor, Tuning, adapters,
+};
 pub use initializers::Initializer;
 pub use layer::{CallOptions, CallOutput, GroupedQueryAttention, OutputTensors};
 pub use training_terms::{Constraint, OrthogonalMode, Regularizer};

@@ -17,17 +17,21 @@ const HOPELESS: f64 = 1.5;
 
 /// The kernels that have forms to choose from, and the names of those.
 pub fn forms() -> Vec<(&'static str, Vec<&'static str>)> {
+    let linear = linear::FORMS.iter().chain(&linear::MATRIX_FORMS);
+    let attention = attention_forward::FORMS.iter().chain(&attention_forward::MATRIX_FORMS);
     vec![
-        (linear::KERNEL.name, linear::FORMS.iter().map(Form::name).collect()),
-        (attention_forward::KERNEL.name, attention_forward::FORMS.iter().map(Form::name).collect()),
+        (linear::KERNEL.name, linear.map(Form::name).collect()),
+        (attention_forward::KERNEL.name, attention.map(Form::name).collect()),
     ]
 }
 
 impl Gpu {
     /// Takes this form of a kernel from now on, whatever the shapes, or with `None` the chosen ones again. For benchmarks
-    /// and for the curious: calls are right in any form, and slow in most. A call whose shapes the form can't take fails.
+    /// and for the curious: calls are right in any form, and slow in most. A call whose shapes the form can't take fails,
+    /// except that forms in [matrix units](Gpu::matrix_units) leave operands that are not f16 to the default form.
     ///
-    /// Fails where [`forms`] has no such kernel or form, and where the form does not fit the device.
+    /// Fails where [`forms`] has no such kernel or form, and where the form does not fit the device, such as one in matrix
+    /// units that have not passed their test.
     pub fn fix_form(&self, kernel: &str, form: Option<&str>) -> Result<()> {
         const OPERATION: &str = "Gpu::fix_form";
         let all = forms();
@@ -42,8 +46,15 @@ impl Gpu {
         let Some(name) = names.iter().find(|name| **name == wanted) else {
             return Err(Error::argument(OPERATION, "form", format!("one of {names:?}"), wanted));
         };
-        let linear = linear::FORMS.iter().find(|form| form.name() == *name && *kernel == linear::KERNEL.name);
-        if linear.is_some_and(|form| !form.fits(self.limits())) {
+        let (units, limits) = (self.tested_units(), self.limits());
+        let mut linear = linear::FORMS.into_iter().chain(linear::MATRIX_FORMS);
+        let mut matrix = attention_forward::MATRIX_FORMS.into_iter();
+        let fits = if *kernel == linear::KERNEL.name {
+            linear.find(|form| form.name() == *name).is_none_or(|form| form.fits(units, limits))
+        } else {
+            units.is_some() || matrix.all(|form| form.name() != *name)
+        };
+        if !fits {
             return Err(Error::argument(OPERATION, "form", "one that fits this device", *name));
         }
         self.fix(kernel, Some(name));

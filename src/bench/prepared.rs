@@ -172,7 +172,7 @@ fn shape(sizes: [usize; 3], dtype: DType) -> linear::Shape {
 
 /// The form of this name, if the device can run it.
 fn linear_form(gpu: &Gpu, name: &'static str) -> Result<linear::Form> {
-    let known = linear::FORMS.iter().find(|form| form.name() == name && form.fits(gpu.limits()));
+    let known = linear::FORMS.iter().find(|form| form.name() == name && form.fits(None, gpu.limits()));
     known.copied().ok_or_else(|| Error::argument("bench", "form", "one that fits this device", name))
 }
 

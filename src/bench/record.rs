@@ -29,6 +29,11 @@ pub(super) fn begin(
     }
 }
 
+/// The part of the limit that work reaches which takes so long.
+pub(super) fn share(flops: f64, bytes: f64, time: &Spread, roofline: &Roofline) -> f64 {
+    least_ms(flops, bytes, roofline) / time.median
+}
+
 /// The row of a case that took so long.
 pub(super) fn row(case: &Case, time: Spread, variant: &str, roofline: &Roofline) -> Row {
     let (flops, bytes) = (case.flops(), case.bytes());
@@ -49,7 +54,7 @@ pub(super) fn row(case: &Case, time: Spread, variant: &str, roofline: &Roofline)
         time,
         flops,
         bytes,
-        share_of_roofline: least_ms(flops, bytes, roofline) / time.median,
+        share_of_roofline: share(flops, bytes, &time, roofline),
     }
 }
 

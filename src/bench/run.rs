@@ -6,11 +6,12 @@ use web_time::{Instant, SystemTime};
 
 use super::batch::{Timed, Trial};
 use super::case::Case;
-use super::record::{begin, row};
+use super::record::{begin, row, share};
+use super::roofline::Limits;
 use super::suite::Suite;
 use super::timer::Timer;
-use super::work::Estimator;
-use super::{BenchResults, Row, Spread, roofline};
+use super::work::{Estimator, is_affordable};
+use super::{BenchResults, Row, Spread};
 use crate::{Error, Gpu, Result};
 
 /// What a suite that runs has to tell, and how far it is.
@@ -35,7 +36,8 @@ pub enum News<'a> {
     Prepares(&'a Case),
     /// A case was timed once more.
     Timed(&'a Case),
-    /// A row is finished.
+    /// A row is finished. Its share is of the limits as they are known by now: they are measured again between the groups,
+    /// and shares in the results go by the highest.
     Row(&'a Row),
     /// A case was skipped, for this reason.
     Skipped(&'a Case, &'a str),
@@ -91,16 +93,17 @@ pub async fn run(
     }
     let limits = async {
         let mut timer = Timer::new(gpu).await?;
-        let roofline = roofline::measure(gpu, &mut timer).await?;
-        Ok((timer, roofline))
+        let limits = Limits::measure(gpu, &mut timer).await?;
+        Ok((timer, limits))
     };
-    let (timer, roofline) = limits.await.map_err(|error| nothing(Cause::Failed(lost_or(gpu, error))))?;
-    let results = begin(gpu, suite, started_unix, timer.timing(), roofline);
+    let (timer, limits) = limits.await.map_err(|error| nothing(Cause::Failed(lost_or(gpu, error))))?;
+    let results = begin(gpu, suite, started_unix, timer.timing(), limits.roofline);
     let mut run = Run {
         gpu,
         suite,
         timer,
-        estimator: Estimator::new(roofline),
+        estimator: Estimator::new(limits.roofline),
+        limits,
         start: Instant::now(),
         promised: 0.0,
         begun: 0,
@@ -127,6 +130,7 @@ struct Run<'a, F> {
     gpu: &'a Gpu,
     suite: &'a Suite,
     timer: Timer,
+    limits: Limits,
     estimator: Estimator,
     start: Instant,
     /// Seconds that the cases of this batch which are prepared will take.
@@ -138,9 +142,6 @@ struct Run<'a, F> {
     results: BenchResults,
     on_progress: F,
 }
-
-/// So many times its equal part of the time that is left may a case take.
-const GREED: f64 = 4.0;
 
 /// Bytes of the tensors that a batch may hold.
 const BATCH_BYTES: f64 = (512u64 << 20) as f64;
@@ -157,8 +158,23 @@ impl<F: FnMut(Progress<'_>) -> ControlFlow<()>> Run<'_, F> {
             self.done = before + batch.len() as f64;
             let told = self.finish(trials);
             ended.and(told)?;
+            self.measure_limits_again().await?;
         }
         Ok(())
+    }
+
+    /// What slowed the adapter down when its limits were measured may be over: shares of too low a limit would be wrong.
+    async fn measure_limits_again(&mut self) -> Result<(), Cause> {
+        let measured = self.limits.again(self.gpu, &self.timer).await;
+        self.results.roofline = self.limits.roofline;
+        for row in &mut self.results.rows {
+            row.share_of_roofline = share(row.flops, row.bytes, &row.time, &self.results.roofline);
+        }
+        match measured.map_err(|error| lost_or(self.gpu, error)) {
+            Err(lost @ Error::DeviceLost { .. }) => Err(lost.into()),
+            // The limits that there are will do.
+            _ => Ok(()),
+        }
     }
 
     /// Prepares the cases of a batch, and times them in turns.
@@ -193,16 +209,16 @@ impl<F: FnMut(Progress<'_>) -> ControlFlow<()>> Run<'_, F> {
 
     /// Uploads a case and runs it till it is warm, unless that takes too long: then the reason.
     async fn prepare<'c>(&mut self, case: &'c Case) -> Result<Trial<'c>, Refusal> {
-        let run = self.estimator.expect(case) * 1e-3;
-        self.check_time(2.0 * run + self.suite.seconds_of(run))?;
+        self.check_time(self.seconds(case))?;
+        let start = Instant::now();
         let trial = Trial::warm(self.gpu, case, self.suite.tuned, &self.timer).await;
         match trial {
             Ok(trial) => {
-                self.estimator.learn(case, trial.expected());
+                let run = trial.expected() * 1e-3;
+                self.estimator.learn(case, trial.expected(), start.elapsed().as_secs_f64() - 2.0 * run);
                 // It may take longer than it was expected to.
-                let seconds = self.suite.seconds_of(trial.expected() * 1e-3);
-                self.check_time(seconds)?;
-                self.promised += seconds;
+                self.check_time(self.suite.seconds_of(run))?;
+                self.promised += self.suite.seconds_of(run);
                 Ok(trial)
             }
             Err(error) => match lost_or(self.gpu, error) {
@@ -212,14 +228,21 @@ impl<F: FnMut(Progress<'_>) -> ControlFlow<()>> Run<'_, F> {
         }
     }
 
-    /// Fails where a case would take too large a part of the time that is left.
+    /// Seconds that a case should take: preparation, two runs to warm up, and what is timed.
+    fn seconds(&self, case: &Case) -> f64 {
+        let run = self.estimator.run_ms(case) * 1e-3;
+        self.estimator.preparation(case) + 2.0 * run + self.suite.seconds_of(run)
+    }
+
+    /// Fails where the case that has begun would take too long for those behind it.
     fn check_time(&self, seconds: f64) -> Result<(), Refusal> {
         let all = self.suite.seconds;
         let left = all - self.start.elapsed().as_secs_f64() - self.promised;
-        let cases = (self.suite.cases.len() - self.begun + 1) as f64;
-        if seconds > left * (GREED / cases).min(1.0) {
-            let what = format!("it would take about {seconds:.1} s, too large a part of the suite's {all} s");
-            return Err(what.into());
+        let behind = self.suite.cases[self.begun..].iter().map(|case| self.seconds(case));
+        if !is_affordable(seconds, behind, left) {
+            return Err(
+                format!("it would take about {seconds:.1} s, too long for the suite's {all} s").into()
+            );
         }
         Ok(())
     }

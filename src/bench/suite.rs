@@ -16,8 +16,8 @@ pub struct Suite {
     pub repetitions: (u32, u32),
     /// Seconds after which a case is not timed more often than it must be.
     pub case_seconds: f64,
-    /// Seconds that the suite may take, beside measuring the adapter's limits: a case that would take too large a part of
-    /// what is left is skipped.
+    /// Seconds that the suite may take, beside measuring the adapter's limits. Where not all cases fit, the longest are
+    /// skipped.
     pub seconds: f64,
     /// Whether kernels are [tuned](crate::Tuning) first, as calls do. Otherwise their forms are those remembered or by
     /// default: tuning takes seconds on a slow adapter.

@@ -33,6 +33,11 @@ fn rows_are_consistent_and_in_order() {
     .unwrap();
     assert!(results.complete && results.skipped.is_empty(), "{:?}", results.skipped);
     assert_eq!(done, suite.cases.len() as f64);
+    // Shares go by the limits in the end.
+    for (told, row) in told.iter_mut().zip(&results.rows) {
+        assert!(told.share_of_roofline >= row.share_of_roofline);
+        told.share_of_roofline = row.share_of_roofline;
+    }
     assert_eq!(told, results.rows);
     let ids: Vec<_> = suite.cases.iter().map(|case| &case.id).collect();
     assert_eq!(results.rows.iter().map(|row| &row.id).collect::<Vec<_>>(), ids);
@@ -119,7 +124,7 @@ fn what_takes_too_long_or_does_not_fit_is_skipped_with_the_reason() {
     suite.seconds = 0.0;
     let results = pollster::block_on(run(&gpu(), &suite.only("linear/L2-key"), go_on)).unwrap();
     assert!(results.complete && results.rows.is_empty());
-    assert!(results.skipped[0].1.contains("too large a part of the suite's 0 s"), "{:?}", results.skipped);
+    assert!(results.skipped[0].1.contains("too long for the suite's 0 s"), "{:?}", results.skipped);
 }
 
 #[test]
@@ -128,24 +133,24 @@ fn the_time_follows_the_work() {
     let times = async {
         let timer = Timer::new(&gpu).await?;
         let y = Tensor::empty(&gpu, [4096], DType::F32).await?;
-        let mut times = Vec::new();
-        for iterations in [1, 2000, 8000] {
-            let mut best = f64::INFINITY;
-            for _ in 0..5 {
+        // The least time of each; other tests run at the same time, so it may take a while to meet a quiet moment.
+        let mut least = [f64::INFINITY; 3];
+        for _ in 0..60 {
+            for (least, iterations) in least.iter_mut().zip([1, 250, 1000]) {
                 let recorded = timer.sample(|encoder| {
                     let mut pass = Pass::begin(&gpu, encoder, Submitter::Caller);
                     peak(&mut pass, [4, iterations], [0.9, 0.1], y.slot(), 4096)
                 });
                 let sample = recorded.await?.1;
-                best = best.min(timer.milliseconds(&sample).expect("possible timestamps"));
+                *least = least.min(timer.milliseconds(&sample).expect("possible timestamps"));
             }
-            times.push(best);
+            if (2.0..8.0).contains(&((least[2] - least[0]) / (least[1] - least[0]))) {
+                return Ok::<_, Error>(());
+            }
         }
-        Ok::<_, Error>(times)
+        panic!("{least:?} ms for 1, 250 and 1000 iterations")
     };
-    let times = pollster::block_on(times).unwrap();
-    let ratio = (times[2] - times[0]) / (times[1] - times[0]);
-    assert!((2.0..8.0).contains(&ratio), "{times:?}");
+    pollster::block_on(times).unwrap();
 }
 
 /// A device of the caller's with these features, if the adapter has them.

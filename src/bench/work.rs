@@ -73,11 +73,19 @@ pub(super) fn least_ms(flops: f64, bytes: f64, roofline: &Roofline) -> f64 {
     f64::max(flops / roofline.f32_gflops, bytes / roofline.copy_gbytes) * 1e-6
 }
 
-/// Expects how long a case will take: by the share of the roofline that the longest run of its kind reached so far.
+/// Expects how long a case will take, by what was seen so far.
 pub(super) struct Estimator {
     roofline: Roofline,
-    /// By kind: the longest time so far in milliseconds, and the share reached.
-    seen: [(f64, f64); 3],
+    /// By kind.
+    seen: [Seen; 3],
+}
+
+#[derive(Default, Clone, Copy)]
+struct Seen {
+    /// The longest time of a run in milliseconds, and the share of the roofline that it reached.
+    longest: Option<(f64, f64)>,
+    /// Seconds that uploads and compilation took, and of how many cases.
+    preparation: (f64, f64),
 }
 
 /// Before anything is known.
@@ -85,26 +93,42 @@ const FIRST_SHARE: f64 = 0.1;
 
 impl Estimator {
     pub(super) fn new(roofline: Roofline) -> Self {
-        Self { roofline, seen: [(0.0, FIRST_SHARE); 3] }
+        Self { roofline, seen: [Seen::default(); 3] }
     }
 
-    /// A run of a case took so many milliseconds.
-    pub(super) fn learn(&mut self, case: &Case, ms: f64) {
+    /// A run of a case took so many milliseconds, after so many seconds of preparation.
+    pub(super) fn learn(&mut self, case: &Case, ms: f64, preparation: f64) {
         let share = self.least(case) / ms;
         let seen = &mut self.seen[case.kind as usize];
-        if ms >= seen.0 && share > 0.0 && share.is_finite() {
-            *seen = (ms, share);
+        if share > 0.0 && share.is_finite() && seen.longest.is_none_or(|(longest, _)| ms >= longest) {
+            seen.longest = Some((ms, share));
         }
+        seen.preparation = (seen.preparation.0 + preparation.max(0.0), seen.preparation.1 + 1.0);
     }
 
-    /// Milliseconds that a run should take.
-    pub(super) fn expect(&self, case: &Case) -> f64 {
-        self.least(case) / self.seen[case.kind as usize].1
+    /// Milliseconds that a run should take: by the share of the longest run of its kind, or else of another kind.
+    pub(super) fn run_ms(&self, case: &Case) -> f64 {
+        let others = self.seen.iter().filter_map(|seen| seen.longest);
+        let others = others.map(|(_, share)| share).min_by(f64::total_cmp);
+        let own = self.seen[case.kind as usize].longest.map(|(_, share)| share);
+        self.least(case) / own.or(others).unwrap_or(FIRST_SHARE)
+    }
+
+    /// Seconds that it should take to prepare it: the mean of its kind.
+    pub(super) fn preparation(&self, case: &Case) -> f64 {
+        let (seconds, cases) = self.seen[case.kind as usize].preparation;
+        seconds / cases.max(1.0)
     }
 
     fn least(&self, case: &Case) -> f64 {
         least_ms(case.flops(), case.bytes(), &self.roofline)
     }
+}
+
+/// Whether work of `cost` seconds can be done along with everything among the `others` that is shorter, in `left` seconds:
+/// where not all can be done, the longest is left out.
+pub(super) fn is_affordable(cost: f64, others: impl Iterator<Item = f64>, left: f64) -> bool {
+    cost + others.filter(|&other| other < cost).sum::<f64>() <= left
 }
 
 #[cfg(test)]
@@ -172,23 +196,35 @@ mod tests {
     fn expectations_follow_the_longest_run_of_a_kind() {
         let mut estimator = Estimator::new(Roofline { f32_gflops: 100.0, copy_gbytes: 1000.0 });
         let (small, large) = (case("attention/prefill/A1/f32"), case("attention/prefill/A2/f32"));
+        let layer = case("layer/L1/f32");
         let least = |case: &Case| case.flops() / 1e8;
         let close = |a: f64, b: f64| (a - b).abs() < 1e-9 * b;
-        assert!(close(estimator.expect(&small), least(&small) / FIRST_SHARE));
-        estimator.learn(&small, least(&small) / 0.2);
-        assert!(close(estimator.expect(&large), least(&large) / 0.2));
-        estimator.learn(&large, least(&large) / 0.5);
-        estimator.learn(&small, least(&small) / 0.01);
-        assert!(
-            close(estimator.expect(&large), least(&large) / 0.5)
-                || least(&small) / 0.01 > least(&large) / 0.5
-        );
-        assert!(close(
-            estimator.expect(&case("layer/L1/f32")),
-            estimator.least(&case("layer/L1/f32")) / FIRST_SHARE
-        ));
-        estimator.learn(&large, f64::NAN);
-        estimator.learn(&large, 0.0);
-        assert!(estimator.expect(&large).is_finite());
+        assert!(close(estimator.run_ms(&small), least(&small) / FIRST_SHARE));
+        estimator.learn(&small, least(&small) / 0.2, 3.0);
+        assert!(close(estimator.run_ms(&large), least(&large) / 0.2));
+        estimator.learn(&large, least(&large) / 0.5, 1.0);
+        estimator.learn(&small, least(&small) / 0.2, 2.0);
+        assert!(close(estimator.run_ms(&small), least(&small) / 0.5));
+        assert!(close(estimator.preparation(&large), 2.0));
+        // Of another kind, this is all that is known.
+        assert!(close(estimator.run_ms(&layer), least(&layer) / 0.5));
+        assert_eq!(estimator.preparation(&layer), 0.0);
+        for nonsense in [f64::NAN, 0.0, -1.0] {
+            estimator.learn(&layer, nonsense, 0.0);
+            assert!(close(estimator.run_ms(&layer), least(&layer) / 0.5));
+        }
+    }
+
+    #[test]
+    fn where_time_is_short_the_longest_are_left_out() {
+        let costs = [5.0, 1.0, 3.0, 2.0];
+        let fitting = |left: f64| -> Vec<f64> {
+            let others = |i: usize| (0..4).filter(move |&j| j != i).map(|j| costs[j]);
+            (0..4).filter(|&i| is_affordable(costs[i], others(i), left)).map(|i| costs[i]).collect()
+        };
+        assert_eq!(fitting(11.0), costs);
+        assert_eq!(fitting(10.9), [1.0, 3.0, 2.0]);
+        assert_eq!(fitting(5.9), [1.0, 2.0]);
+        assert!(fitting(0.9).is_empty());
     }
 }

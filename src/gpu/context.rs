@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::adapter;
 use super::choices::{Choices, Tuning};
 use super::kernel::{BindGroups, Pipelines};
+use super::matrix_units;
 use super::pool::Pool;
 use super::uniforms::Uniforms;
 use crate::{Error, Result};
@@ -24,6 +25,7 @@ pub(super) struct Inner {
     pub(super) bind_groups: Mutex<BindGroups>,
     pub(super) uniforms: Uniforms,
     pub(super) choices: Choices,
+    pub(super) matrix_units: matrix_units::State,
     pub(super) counters: Counters,
     window_bytes: AtomicU64,
     info: wgpu::AdapterInfo,
@@ -63,23 +65,40 @@ pub(super) const STORAGE_BUFFERS: u32 = 5;
 impl Gpu {
     /// A device on the best adapter of this machine (see [`adapters`](crate::adapters) for the order).
     pub async fn new() -> Result<Self> {
-        Self::open(adapter::best().await?).await
+        Self::open(adapter::best().await?, false).await
     }
 
     /// A device on the adapter that `wanted` names: its index in [`adapters`](crate::adapters), or a part of its name,
     /// driver or backend, such as `"radeon"` or `"vulkan"`.
     pub async fn with_adapter(wanted: &str) -> Result<Self> {
-        Self::open(adapter::find(wanted).await?).await
+        Self::open(adapter::find(wanted).await?, false).await
+    }
+
+    /// A device that may use the adapter's matrix units for operands of type f16, if it has any (see
+    /// [`matrix_units`](Self::matrix_units)). `wanted` names the adapter as for [`with_adapter`](Self::with_adapter); `None`
+    /// is the best one.
+    ///
+    /// wgpu has matrix units as an experimental feature, so its promise of safety does not cover them. Each device's are
+    /// tested before they are used, and a form of a kernel that uses them is taken only where it was measured to be best.
+    pub async fn with_matrix_units(wanted: Option<&str>) -> Result<Self> {
+        let adapter = match wanted {
+            Some(wanted) => adapter::find(wanted).await?,
+            None => adapter::best().await?,
+        };
+        Self::open(adapter, true).await
     }
 
     /// A device on the adapter that the environment variable `GQA_ADAPTER` names, or on the best one if it is not set.
-    /// `GQA_TUNING=off` turns [tuning](Tuning) off.
+    /// `GQA_TUNING=off` turns [tuning](Tuning) off; `GQA_MATRIX_UNITS=on` turns on
+    /// [matrix units](Self::with_matrix_units), if there are any.
     pub async fn from_env() -> Result<Self> {
-        let gpu = match std::env::var("GQA_ADAPTER") {
-            Ok(wanted) if !wanted.trim().is_empty() => Self::with_adapter(&wanted).await?,
-            _ => Self::new().await?,
+        let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|set| set.trim() == value);
+        let adapter = match std::env::var("GQA_ADAPTER") {
+            Ok(wanted) if !wanted.trim().is_empty() => adapter::find(&wanted).await?,
+            _ => adapter::best().await?,
         };
-        if std::env::var("GQA_TUNING").is_ok_and(|tuning| tuning.trim() == "off") {
+        let gpu = Self::open(adapter, is("GQA_MATRIX_UNITS", "on")).await?;
+        if is("GQA_TUNING", "off") {
             gpu.set_tuning(Tuning::Off);
         }
         Ok(gpu)
@@ -87,6 +106,9 @@ impl Gpu {
 
     /// The caller's own device. Make one `Gpu` of it and clone that: tensors of another are refused. Its limits are respected and its error handlers left alone. Fails where the limits are
     /// below those that WebGPU promises (`wgpu::Limits::downlevel_defaults()` is).
+    ///
+    /// A device made with wgpu's `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16` and `SUBGROUP` may use
+    /// [matrix units](Self::matrix_units).
     ///
     /// Device loss shows when a result is read back; to hear of it sooner, set your own callback.
     pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
@@ -98,16 +120,27 @@ impl Gpu {
             );
             return Err(Error::Device { adapter: info.name, reason });
         }
-        Ok(Self::assemble(info, device, queue, Arc::default()))
+        Ok(Self::assemble(adapter, device, queue, Arc::default()))
     }
 
-    async fn open(adapter: wgpu::Adapter) -> Result<Self> {
+    async fn open(adapter: wgpu::Adapter, matrix_units: bool) -> Result<Self> {
         let info = adapter.get_info();
+        let matrix_units = matrix_units && adapter.features().contains(matrix_units::FEATURES);
+        let mut required_features = adapter.features()
+            & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS);
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if matrix_units {
+            required_features |= matrix_units::FEATURES;
+            // SAFETY: the caller asked for it; what wgpu may get wrong is tested before it is used.
+            #[allow(unsafe_code)]
+            let enabled = unsafe { wgpu::ExperimentalFeatures::enabled() };
+            experimental_features = enabled;
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("gqa"),
             required_limits: adapter.limits(),
-            required_features: adapter.features()
-                & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS),
+            required_features,
+            experimental_features,
             ..Default::default()
         };
         let (device, queue) = adapter
@@ -124,16 +157,17 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error| {
             lock(&uncaptured).get_or_insert(from_wgpu_error("a command outside any call", error));
         }));
-        Ok(Self::assemble(info, device, queue, trouble))
+        Ok(Self::assemble(&adapter, device, queue, trouble))
     }
 
     fn assemble(
-        info: wgpu::AdapterInfo,
+        adapter: &wgpu::Adapter,
         device: wgpu::Device,
         queue: wgpu::Queue,
         trouble: Arc<Mutex<Option<Error>>>,
     ) -> Self {
-        let limits = device.limits();
+        let (info, limits) = (adapter.get_info(), device.limits());
+        let matrix_units = matrix_units::State::new(adapter, device.features());
         let inner = Inner {
             device,
             queue,
@@ -142,6 +176,7 @@ impl Gpu {
             bind_groups: Mutex::default(),
             uniforms: Uniforms::default(),
             choices: Choices::default(),
+            matrix_units,
             counters: Counters::default(),
             window_bytes: AtomicU64::new(0),
             info,

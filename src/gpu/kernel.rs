@@ -88,7 +88,8 @@ impl BindGroups {
 impl Kernel {
     /// The complete WGSL of one variant.
     pub(crate) fn wgsl(&self, constants: &Constants) -> String {
-        let mut text = prelude(constants);
+        let mut text = matrix_prelude(constants);
+        text.push_str(&prelude(constants));
         if constants.iter().all(|(name, _)| *name != "WORKGROUP_SIZE") {
             let _ = writeln!(text, "const WORKGROUP_SIZE: u32 = {}u;", self.workgroup_size);
         }
@@ -136,6 +137,25 @@ impl Kernel {
         });
         Pipeline { pipeline, layout }
     }
+}
+
+/// What variants in matrix units begin with: a constant `MATRIX`, the rows and columns of a matrix, makes them such.
+fn matrix_prelude(constants: &Constants) -> String {
+    let size = constants.iter().find_map(|(name, value)| match value {
+        Constant::U32(size) if *name == "MATRIX" => Some(size),
+        _ => None,
+    });
+    let Some(size) = size else { return String::new() };
+    // naga takes a branch on the subgroup for divergent, and has this name alone for such complaints.
+    format!(
+        "enable f16;
+enable wgpu_cooperative_matrix;
+diagnostic(off, derivative_uniformity);
+alias MatrixLeft = coop_mat{size}x{size}<f16, A>;
+alias MatrixRight = coop_mat{size}x{size}<f16, B>;
+alias MatrixSum = coop_mat{size}x{size}<f32, C>;
+"
+    )
 }
 
 fn prelude(constants: &Constants) -> String {

@@ -2,20 +2,29 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::attention_forward_matrix::{self, Rows};
 use super::merge_splits::merge_splits;
-use super::{ELEMENTS, GRID, LOOP_LIMIT, PHILOX, VISIBLE, WEIGH, tile_ranges};
+use super::{ELEMENTS, FUSED, GRID, LOOP_LIMIT, PHILOX, VISIBLE, WEIGH, tile_ranges};
 use crate::dropout::Dropout;
 use crate::gpu::{
-    Binding, Class, ClassShape, Constant, Constants, Gpu, Kernel, Parameters, Pass, Slot, Workspace,
-    element_constant, is_on, operand, result, size_class,
+    Binding, Class, ClassShape, Constant, Constants, Gpu, Kernel, Parameters, Pass, Slot, Tuning, Units,
+    Workspace, element_constant, is_on, operand, result, size_class,
 };
 use crate::mask::Visibility;
 use crate::shapes::Dims;
-use crate::{DType, Result, tuning};
+use crate::{DType, Error, Result, tuning};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "attention_forward",
-    sources: &[GRID, ELEMENTS, PHILOX, VISIBLE, WEIGH, include_str!("../../shaders/attention_forward.wgsl")],
+    sources: &[
+        GRID,
+        ELEMENTS,
+        PHILOX,
+        VISIBLE,
+        WEIGH,
+        FUSED,
+        include_str!("../../shaders/attention_forward.wgsl"),
+    ],
     generate: Some(operands),
     bindings: &[
         Binding::Uniform("params"),
@@ -36,7 +45,7 @@ pub(crate) const MAX_HEAD_DIM: usize = 256;
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
+pub(super) struct Params {
     visibility: Visibility,
     query_len: u32,
     key_len: u32,
@@ -88,10 +97,22 @@ pub(crate) struct AttentionForward<'a> {
     pub(crate) lse: Slot<'a>,
 }
 
-/// How the kernel is laid out over lanes and registers, and over how many workgroups keys are split.
+/// How the kernel is laid out over lanes and registers, or over matrix units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Form {
     name: &'static str,
+    layout: Layout,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Layout {
+    Lanes(Lanes),
+    Matrix(Rows),
+}
+
+/// Lanes in rows × in columns, what each owns, and over how many workgroups keys are split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Lanes {
     row_lanes: u32,
     column_lanes: u32,
     rows: u32,
@@ -108,24 +129,8 @@ impl tuning::Form for Form {
     }
 }
 
-impl Form {
-    const fn direct(name: &'static str, [row_lanes, column_lanes, rows, key_quads]: [u32; 4]) -> Self {
-        Self { name, row_lanes, column_lanes, rows, key_quads, staged: false, workgroups: 0 }
-    }
-
-    const fn staged(name: &'static str, [row_lanes, column_lanes, rows, key_quads]: [u32; 4]) -> Self {
-        Self { name, row_lanes, column_lanes, rows, key_quads, staged: true, workgroups: 0 }
-    }
-
-    const fn split(
-        name: &'static str,
-        [row_lanes, column_lanes, rows, key_quads]: [u32; 4],
-        workgroups: u32,
-    ) -> Self {
-        Self { name, row_lanes, column_lanes, rows, key_quads, staged: false, workgroups }
-    }
-
-    const fn lanes(&self) -> u32 {
+impl Lanes {
+    const fn count(&self) -> u32 {
         self.row_lanes * self.column_lanes
     }
 
@@ -148,21 +153,93 @@ impl Form {
         probs + stage + self.tile_rows() * (4 + self.key_block() / 8) + 16
     }
 
-    /// Whether heads of this width run in this form on a device with these limits.
-    pub(crate) fn fits(&self, head_dim: usize, limits: &wgpu::Limits) -> bool {
-        head_dim <= MAX_HEAD_DIM
-            && self.lanes() <= limits.max_compute_invocations_per_workgroup
+    fn fits(&self, head_dim: usize, limits: &wgpu::Limits) -> bool {
+        self.count() <= limits.max_compute_invocations_per_workgroup
             && self.workgroup_bytes(head_dim) <= limits.max_compute_workgroup_storage_size
-            && KERNEL.bindings.len() - 1 <= limits.max_storage_buffers_per_shader_stage as usize
             // More would not stay in registers, and takes long to compile.
             && self.rows * self.quads(head_dim) <= 48
+    }
+
+    /// Loop iterations of one invocation for a block.
+    fn iterations(&self, head_dim: usize, dropout: bool) -> u32 {
+        let (block, quads) = (self.key_block(), (head_dim as u32).div_ceil(4));
+        let loading = if self.staged { 2 * (block * quads).div_ceil(self.count()) } else { 0 };
+        let softmax = (block / 4 + block / 32) * 2 + if dropout { block / 4 * 10 } else { 0 };
+        // The four at the end: the bits of masks and of wild keys, p · v and the block itself.
+        quads + loading + softmax + block / 32 * 2 + self.tile_rows() + block + 1
+    }
+}
+
+impl Form {
+    const fn direct(name: &'static str, sizes: [u32; 4]) -> Self {
+        Self::split(name, sizes, 0)
+    }
+
+    const fn staged(name: &'static str, [row_lanes, column_lanes, rows, key_quads]: [u32; 4]) -> Self {
+        let lanes = Lanes { row_lanes, column_lanes, rows, key_quads, staged: true, workgroups: 0 };
+        Self { name, layout: Layout::Lanes(lanes) }
+    }
+
+    const fn split(
+        name: &'static str,
+        [row_lanes, column_lanes, rows, key_quads]: [u32; 4],
+        workgroups: u32,
+    ) -> Self {
+        let lanes = Lanes { row_lanes, column_lanes, rows, key_quads, staged: false, workgroups };
+        Self { name, layout: Layout::Lanes(lanes) }
+    }
+
+    const fn matrix(name: &'static str, rows: u32, key_block: u32) -> Self {
+        Self { name, layout: Layout::Matrix(Rows { rows, key_block }) }
+    }
+
+    const fn tile_rows(&self) -> u32 {
+        match &self.layout {
+            Layout::Lanes(lanes) => lanes.tile_rows(),
+            Layout::Matrix(rows) => rows.tile_rows(),
+        }
+    }
+
+    const fn key_block(&self) -> u32 {
+        match &self.layout {
+            Layout::Lanes(lanes) => lanes.key_block(),
+            Layout::Matrix(rows) => rows.key_block,
+        }
+    }
+
+    /// Workgroups that there should be at the least, by splitting keys; 0: keys are not split.
+    const fn workgroups(&self) -> u32 {
+        match &self.layout {
+            Layout::Lanes(lanes) => lanes.workgroups,
+            Layout::Matrix(_) => 0,
+        }
+    }
+
+    /// The rows of a workgroup, for matrix units.
+    #[cfg(test)]
+    pub(super) fn matrix_rows(&self) -> Option<Rows> {
+        match self.layout {
+            Layout::Lanes(_) => None,
+            Layout::Matrix(rows) => Some(rows),
+        }
+    }
+
+    /// Whether heads of this width run in this form on a device with these limits, and with these matrix units, if it has
+    /// any.
+    pub(crate) fn fits(&self, head_dim: usize, units: Option<Units>, limits: &wgpu::Limits) -> bool {
+        let fits = match &self.layout {
+            Layout::Lanes(lanes) => lanes.fits(head_dim, limits),
+            Layout::Matrix(rows) => units.is_some_and(|units| rows.fits(head_dim, units, limits)),
+        };
+        fits && head_dim <= MAX_HEAD_DIM
+            && KERNEL.bindings.len() - 1 <= limits.max_storage_buffers_per_shader_stage as usize
     }
 
     /// Over how many workgroups the keys of a tile are split.
     fn splits(&self, dims: &Dims) -> u32 {
         let tiles = self.tiles(dims, dims.query_len) * dims.batch as u64;
         let blocks = (dims.key_len as u64).div_ceil(u64::from(self.key_block()));
-        let wanted = u64::from(self.workgroups).div_ceil(tiles);
+        let wanted = u64::from(self.workgroups()).div_ceil(tiles);
         // As few as give each the same number of blocks.
         let blocks_each = blocks.div_ceil(wanted.clamp(1, blocks));
         blocks.div_ceil(blocks_each) as u32
@@ -179,12 +256,11 @@ impl Form {
 
     /// Keys in one dispatch, in whole blocks, by the iterations of one invocation for a block.
     fn keys_per_dispatch(&self, head_dim: usize, dropout: bool) -> usize {
-        let (block, quads) = (self.key_block(), (head_dim as u32).div_ceil(4));
-        let loading = if self.staged { 2 * (block * quads).div_ceil(self.lanes()) } else { 0 };
-        let softmax = (block / 4 + block / 32) * 2 + if dropout { block / 4 * 10 } else { 0 };
-        // The four at the end: the bits of masks and of wild keys, p · v and the block itself.
-        let iterations = quads + loading + softmax + block / 32 * 2 + self.tile_rows() + block + 1;
-        (LOOP_LIMIT / iterations as usize).max(1) * block as usize
+        let iterations = match &self.layout {
+            Layout::Lanes(lanes) => lanes.iterations(head_dim, dropout),
+            Layout::Matrix(rows) => rows.iterations(head_dim, dropout),
+        };
+        (LOOP_LIMIT / iterations as usize).max(1) * self.key_block() as usize
     }
 }
 
@@ -214,6 +290,15 @@ pub(crate) const FORMS: [Form; 17] = [
     Form::direct("direct 8x16 lanes of 2x4", [8, 16, 2, 1]),
 ];
 
+/// The forms in matrix units, which round q, k and v to f16: the rows of each of the four parts of a workgroup, and the keys
+/// of a block.
+pub(crate) const MATRIX_FORMS: [Form; 4] = [
+    Form::matrix("matrix 4 parts of 16 rows by 32 keys", 16, 32),
+    Form::matrix("matrix 4 parts of 16 rows by 64 keys", 16, 64),
+    Form::matrix("matrix 4 parts of 32 rows by 32 keys", 32, 32),
+    Form::matrix("matrix 4 parts of 8 rows by 32 keys", 8, 32),
+];
+
 /// Rows of one batch element that fewer than this many are few: keys are split then.
 const FEW_ROWS: usize = 64;
 
@@ -230,7 +315,7 @@ pub(crate) fn default_form(cpu: bool, dims: &Dims, limits: &wgpu::Limits) -> Opt
         (false, 2..=FEW_ROWS) => &[11, 13, 8],
         (false, _) => &[5, 7, 16, 4, 15],
     };
-    let fitting = |&&index: &&usize| FORMS[index].fits(dims.head_dim, limits);
+    let fitting = |&&index: &&usize| FORMS[index].fits(dims.head_dim, None, limits);
     order.iter().find(fitting).map(|&index| FORMS[index])
 }
 
@@ -238,7 +323,7 @@ pub(crate) fn default_form(cpu: bool, dims: &Dims, limits: &wgpu::Limits) -> Opt
 pub(crate) fn suits(form: &Form, dims: &Dims) -> bool {
     let rows = dims.query_len * dims.group_size();
     let tile = form.tile_rows() as usize;
-    if form.workgroups > 0 {
+    if form.workgroups() > 0 {
         return rows < FEW_ROWS && rows >= tile.div_ceil(2) && rows.div_ceil(tile) <= 8;
     }
     rows >= tile.div_ceil(2) && rows >= 4
@@ -253,10 +338,12 @@ pub(crate) struct Shape {
     pub(crate) dropout: bool,
     /// Whether some keys may be hidden or dropped.
     pub(crate) weigh: bool,
+    /// Whether the caller's numbers are f16, so that operands held in f32 may be rounded to it.
+    pub(crate) half: bool,
 }
 
 impl Shape {
-    fn class(&self) -> Class {
+    fn class(&self, gpu: &Gpu) -> Class {
         let dims = &self.dims;
         Class {
             kernel: KERNEL.name,
@@ -274,33 +361,56 @@ impl Shape {
                     ("window", self.visibility.has_window()),
                     ("masked", self.visibility.has_masks()),
                     ("dropout", self.dropout),
-                    ("", false),
+                    ("matrix-units", self.units(gpu).is_some()),
                 ],
             },
         }
     }
 
+    /// Whether q, k and v may be rounded to f16.
+    fn is_half(&self) -> bool {
+        self.half && !self.types.contains(&DType::Bf16)
+    }
+
+    /// The matrix units that it may run on.
+    fn units(&self, gpu: &Gpu) -> Option<Units> {
+        if self.is_half() { gpu.tested_units() } else { None }
+    }
+
     /// The form to take, if any fits.
     pub(crate) fn form(&self, gpu: &Gpu) -> Option<Form> {
         let default = default_form(gpu.is_cpu(), &self.dims, gpu.limits())?;
-        Some(tuning::form(gpu, &self.class(), &FORMS, default)).filter(|form| self.fits(form, gpu))
+        Some(tuning::form(gpu, &self.class(gpu), &self.forms(gpu), default))
+            .filter(|form| self.fits(form, gpu))
+    }
+
+    /// Every form, those in matrix units where they may be used.
+    fn forms(&self, gpu: &Gpu) -> Vec<Form> {
+        let matrix = self.units(gpu).map(|_| MATRIX_FORMS);
+        FORMS.into_iter().chain(matrix.into_iter().flatten()).collect()
     }
 
     fn fits(&self, form: &Form, gpu: &Gpu) -> bool {
-        form.fits(self.dims.head_dim, gpu.limits())
+        form.fits(self.dims.head_dim, self.units(gpu), gpu.limits())
     }
 
     /// The forms that may be best, the default first.
     pub(crate) fn candidates(&self, gpu: &Gpu) -> Vec<Form> {
         let default = default_form(gpu.is_cpu(), &self.dims, gpu.limits());
-        let others = FORMS.iter().filter(|form| Some(**form) != default && suits(form, &self.dims));
-        default.into_iter().chain(others.filter(|form| self.fits(form, gpu)).copied()).collect()
+        let mut others = self.forms(gpu);
+        // Where matrix units are not an emulation, their forms are likely to be best.
+        others.sort_by_key(|form| matches!(form.layout, Layout::Matrix(_)) == gpu.is_cpu());
+        let others = others.into_iter().filter(|form| Some(*form) != default && suits(form, &self.dims));
+        default.into_iter().chain(others.filter(|form| self.fits(form, gpu))).collect()
     }
 
     /// Measures the candidates on scratch buffers, without masks, if that has not been done. Fewer heads, and then fewer
     /// queries and keys, stand for very many.
     pub(crate) async fn tune(&self, gpu: &Gpu) -> Result<()> {
-        let (class, candidates) = (self.class(), self.candidates(gpu));
+        if self.is_half() && gpu.tuning() == Tuning::On {
+            gpu.test_matrix_units().await?;
+        }
+        let (class, candidates) = (self.class(gpu), self.candidates(gpu));
         if !tuning::is_due(gpu, &class, &candidates) {
             return Ok(());
         }
@@ -355,20 +465,20 @@ impl Shape {
 }
 
 fn constants(
-    form: Form,
+    lanes: Lanes,
     [q, k, v]: [DType; 3],
     head_dim: usize,
     [dropout, weigh, partial]: [bool; 3],
-) -> [(&'static str, Constant); 16] {
-    [
-        ("ROW_LANES", Constant::U32(form.row_lanes)),
-        ("COLUMN_LANES", Constant::U32(form.column_lanes)),
-        ("WORKGROUP_SIZE", Constant::U32(form.lanes())),
-        ("ROWS", Constant::U32(form.rows)),
-        ("OWN", Constant::U32(form.tile_rows().div_ceil(form.lanes()))),
-        ("KEY_QUADS", Constant::U32(form.key_quads)),
-        ("QUADS", Constant::U32(form.quads(head_dim))),
-        ("STAGED", Constant::Bool(form.staged)),
+) -> Vec<(&'static str, Constant)> {
+    vec![
+        ("ROW_LANES", Constant::U32(lanes.row_lanes)),
+        ("COLUMN_LANES", Constant::U32(lanes.column_lanes)),
+        ("WORKGROUP_SIZE", Constant::U32(lanes.count())),
+        ("ROWS", Constant::U32(lanes.rows)),
+        ("OWN", Constant::U32(lanes.tile_rows().div_ceil(lanes.count()))),
+        ("KEY_QUADS", Constant::U32(lanes.key_quads)),
+        ("QUADS", Constant::U32(lanes.quads(head_dim))),
+        ("STAGED", Constant::Bool(lanes.staged)),
         ("ALIGNED", Constant::Bool(head_dim.is_multiple_of(4))),
         ("Q_TYPE", element_constant(q)),
         ("K_TYPE", element_constant(k)),
@@ -380,7 +490,8 @@ fn constants(
     ]
 }
 
-fn operands(constants: &Constants) -> String {
+/// WGSL of the operands, for the forms in matrix units too.
+pub(super) fn operands(constants: &Constants) -> String {
     let aligned = is_on("ALIGNED", constants);
     [
         operand("q", 1, "Q_TYPE", aligned, constants),
@@ -396,13 +507,14 @@ pub(crate) fn variants() -> Vec<super::Variant> {
     let mut all = Vec::new();
     let least = wgpu::Limits::default();
     for (i, form) in FORMS.into_iter().enumerate() {
+        let Layout::Lanes(lanes) = form.layout else { continue };
         for (j, head_dim) in [64, 1, 129, 252].into_iter().enumerate() {
-            if !form.fits(head_dim, &least) {
+            if !form.fits(head_dim, None, &least) {
                 continue;
             }
             let (q, k, v) = (super::FLOATS[i % 3], super::FLOATS[(i + j) % 3], super::FLOATS[j % 3]);
             let on = |bit: usize| (i + j) >> bit & 1 == 1;
-            all.push(constants(form, [q, k, v], head_dim, [on(0), on(1), form.workgroups > 0]).to_vec());
+            all.push(constants(lanes, [q, k, v], head_dim, [on(0), on(1), lanes.workgroups > 0]));
         }
     }
     all
@@ -496,7 +608,18 @@ impl Run<'_, '_> {
         let slots = [q, k, v, operands.masks.1, out, operands.lse, self.state];
         let types = [operands.q.1, operands.k.1, operands.v.1];
         let flags = [operands.dropout.is_some(), self.weigh, splits > 1];
-        let constants = constants(form, types, head_dim, flags);
+        let (kernel, constants) = match form.layout {
+            Layout::Lanes(lanes) => (&KERNEL, constants(lanes, types, head_dim, flags)),
+            Layout::Matrix(rows) => {
+                let units = pass.gpu().units().ok_or_else(|| {
+                    Error::argument(KERNEL.name, "form", "one without matrix units", form.name)
+                })?;
+                let [dropout, weigh, _] = flags;
+                let constants =
+                    attention_forward_matrix::constants(rows, units, types, head_dim, [dropout, weigh]);
+                (&attention_forward_matrix::KERNEL, constants)
+            }
+        };
 
         let rows = dims.batch * query_heads * query_len;
         let tiles = form.tiles(dims, window.queries.1) * window.batches.1 as u64 * u64::from(splits);
@@ -546,7 +669,7 @@ impl Run<'_, '_> {
                 };
                 let workgroups = u64::from(tile_end - tile_begin);
                 let params = Parameters::of(&params, dropout.is_some());
-                pass.dispatch(&KERNEL, &constants, params, &slots, workgroups)?;
+                pass.dispatch(kernel, &constants, params, &slots, workgroups)?;
             }
         }
         Ok(())
@@ -560,7 +683,8 @@ mod tests {
     #[test]
     fn names_tell_the_forms() {
         for form in FORMS {
-            let Form { name, row_lanes, column_lanes, rows, key_quads, staged, workgroups } = form;
+            let Form { name, layout: Layout::Lanes(lanes) } = form else { panic!("{form:?}") };
+            let Lanes { row_lanes, column_lanes, rows, key_quads, staged, workgroups } = lanes;
             let memory = if staged { "staged" } else { "direct" };
             let mut expected =
                 format!("{memory} {row_lanes}x{column_lanes} lanes of {rows}x{}", 4 * key_quads);
@@ -569,24 +693,28 @@ mod tests {
             }
             assert_eq!(name, expected);
         }
+        for form in MATRIX_FORMS {
+            let Rows { rows, key_block } = form.matrix_rows().unwrap();
+            assert_eq!(form.name, format!("matrix 4 parts of {rows} rows by {key_block} keys"));
+        }
     }
 
     #[test]
     fn heads_up_to_256_have_a_form_that_fits_and_blocks_are_whole_words_of_mask_bits() {
         let least = wgpu::Limits::default();
-        assert!(FORMS.iter().all(|form| form.key_block().is_multiple_of(32)));
+        assert!(FORMS.iter().chain(&MATRIX_FORMS).all(|form| form.key_block().is_multiple_of(32)));
         for head_dim in [1, 3, 4, 64, 100, 128, 252, 256] {
             for query_len in [1, 2, 3, 5, 40, 1000] {
                 for (query_heads, key_heads) in [(1, 1), (4, 1), (8, 2)] {
                     let dims = Dims { batch: 2, query_len, key_len: 5000, query_heads, key_heads, head_dim };
                     for cpu in [true, false] {
                         let form = default_form(cpu, &dims, &least).unwrap();
-                        assert!(form.fits(head_dim, &least));
+                        assert!(form.fits(head_dim, None, &least));
                         assert!(form.keys_per_dispatch(head_dim, true) >= form.key_block() as usize);
                         let (splits, blocks) =
                             (form.splits(&dims), dims.key_len.div_ceil(form.key_block() as usize));
                         assert!(splits >= 1 && splits as usize <= blocks);
-                        assert!((splits == 1) >= (form.workgroups == 0), "{form:?}");
+                        assert!((splits == 1) >= (form.workgroups() == 0), "{form:?}");
                     }
                 }
             }

@@ -2,16 +2,17 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{ELEMENTS, GRID, LOOP_LIMIT, tile_ranges};
+use super::linear_matrix::{self, Parts};
+use super::{ELEMENTS, GRID, LOOP_LIMIT, PROJECTION, tile_ranges};
 use crate::gpu::{
-    Binding, Class, ClassShape, Constant, Constants, Gpu, Kernel, Parameters, Pass, Slot, element_constant,
-    is_on, operand, result, size_class,
+    Binding, Class, ClassShape, Constant, Constants, Gpu, Kernel, Parameters, Pass, Slot, Tuning, Units,
+    element_constant, is_on, operand, result, size_class,
 };
-use crate::{DType, Result, tuning};
+use crate::{DType, Error, Result, tuning};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "linear",
-    sources: &[GRID, ELEMENTS, include_str!("../../shaders/linear.wgsl")],
+    sources: &[GRID, ELEMENTS, PROJECTION, include_str!("../../shaders/linear.wgsl")],
     generate: Some(operands),
     bindings: &[
         Binding::Uniform("params"),
@@ -27,7 +28,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-struct Params {
+pub(super) struct Params {
     m: u32,
     k: u32,
     n: u32,
@@ -58,10 +59,22 @@ pub(crate) struct Linear<'a> {
     pub(crate) sizes: [usize; 3],
 }
 
-/// How the kernel is laid out over lanes and registers.
+/// How the kernel is laid out over lanes and registers, or over matrix units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Form {
     name: &'static str,
+    layout: Layout,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Layout {
+    Lanes(Lanes),
+    Matrix(Parts),
+}
+
+/// Lanes in rows × in columns, and the rows and vectors of four columns that each owns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Lanes {
     row_lanes: u32,
     column_lanes: u32,
     rows: u32,
@@ -75,35 +88,61 @@ impl tuning::Form for Form {
     }
 }
 
-impl Form {
-    const fn direct(name: &'static str, [row_lanes, column_lanes, rows, quads]: [u32; 4]) -> Self {
-        Self { name, row_lanes, column_lanes, rows, quads, staged: false }
-    }
-
-    const fn staged(name: &'static str, [row_lanes, column_lanes, rows, quads]: [u32; 4]) -> Self {
-        Self { name, row_lanes, column_lanes, rows, quads, staged: true }
-    }
-
-    const fn lanes(&self) -> u32 {
+impl Lanes {
+    const fn count(&self) -> u32 {
         self.row_lanes * self.column_lanes
     }
 
-    const fn tile_rows(&self) -> u32 {
-        self.row_lanes * self.rows
-    }
-
-    const fn tile_columns(&self) -> u32 {
-        self.column_lanes * self.quads * 4
+    /// Rows and columns of a workgroup.
+    const fn tile(&self) -> [u32; 2] {
+        [self.row_lanes * self.rows, self.column_lanes * self.quads * 4]
     }
 
     fn workgroup_bytes(&self) -> u32 {
-        if self.staged { 16 * (self.tile_rows() * 5 + 4 * self.tile_columns()) } else { 0 }
+        let [rows, columns] = self.tile();
+        if self.staged { 16 * (rows * 5 + 4 * columns) } else { 0 }
+    }
+}
+
+impl Form {
+    const fn direct(name: &'static str, [row_lanes, column_lanes, rows, quads]: [u32; 4]) -> Self {
+        Self { name, layout: Layout::Lanes(Lanes { row_lanes, column_lanes, rows, quads, staged: false }) }
     }
 
-    /// Whether a device with these limits can run it.
-    pub(crate) fn fits(&self, limits: &wgpu::Limits) -> bool {
-        self.lanes() <= limits.max_compute_invocations_per_workgroup
-            && self.workgroup_bytes() <= limits.max_compute_workgroup_storage_size
+    const fn staged(name: &'static str, [row_lanes, column_lanes, rows, quads]: [u32; 4]) -> Self {
+        Self { name, layout: Layout::Lanes(Lanes { row_lanes, column_lanes, rows, quads, staged: true }) }
+    }
+
+    const fn matrix(name: &'static str, grid: [u32; 2], sizes: [u32; 2], step: u32) -> Self {
+        Self { name, layout: Layout::Matrix(Parts { grid, sizes, step }) }
+    }
+
+    /// Rows and columns of a workgroup.
+    const fn tile(&self) -> [u32; 2] {
+        match &self.layout {
+            Layout::Lanes(lanes) => lanes.tile(),
+            Layout::Matrix(parts) => parts.tile(),
+        }
+    }
+
+    /// The parts of a workgroup, for matrix units.
+    #[cfg(test)]
+    pub(super) fn parts(&self) -> Option<Parts> {
+        match self.layout {
+            Layout::Lanes(_) => None,
+            Layout::Matrix(parts) => Some(parts),
+        }
+    }
+
+    /// Whether a device with these limits can run it, and with these matrix units, if it has any.
+    pub(crate) fn fits(&self, units: Option<Units>, limits: &wgpu::Limits) -> bool {
+        match &self.layout {
+            Layout::Lanes(lanes) => {
+                lanes.count() <= limits.max_compute_invocations_per_workgroup
+                    && lanes.workgroup_bytes() <= limits.max_compute_workgroup_storage_size
+            }
+            Layout::Matrix(parts) => units.is_some_and(|units| parts.fits(units, limits)),
+        }
     }
 }
 
@@ -123,6 +162,13 @@ pub(crate) const FORMS: [Form; 9] = [
     Form::direct("direct 1x32 lanes of 1x4", [1, 32, 1, 1]),
 ];
 
+/// The forms in matrix units, which round both operands to f16: parts in rows × in columns, and the size of each.
+pub(crate) const MATRIX_FORMS: [Form; 3] = [
+    Form::matrix("matrix 2x2 parts of 32x32 by 32", [2, 2], [32, 32], 32),
+    Form::matrix("matrix 2x2 parts of 64x32 by 16", [2, 2], [64, 32], 16),
+    Form::matrix("matrix 1x4 parts of 16x32 by 32", [1, 4], [16, 32], 32),
+];
+
 /// The form that is taken unmeasured.
 pub(crate) fn default_form(cpu: bool, rows: usize) -> Form {
     match (cpu, rows) {
@@ -139,7 +185,7 @@ pub(crate) fn default_form(cpu: bool, rows: usize) -> Form {
 
 /// Whether a form is worth trying for so many rows: less than half of its tile is past the end, if another's is not.
 pub(crate) fn suits(form: &Form, rows: usize) -> bool {
-    let tile = form.tile_rows() as usize;
+    let tile = form.tile()[0] as usize;
     rows >= tile.div_ceil(2) && (tile >= 8 || rows <= 2 * tile)
 }
 
@@ -155,35 +201,65 @@ pub(crate) struct Shape {
 
 impl Shape {
     /// Bias and gate cost next to nothing, so they don't make a class.
-    fn class(&self) -> Class {
+    fn class(&self, gpu: &Gpu) -> Class {
         let [m, k, n] = self.sizes.map(size_class);
         let aligned = self.sizes[1].is_multiple_of(4) && self.sizes[2].is_multiple_of(4);
+        let matrix = self.units(gpu).is_some();
         Class {
             kernel: KERNEL.name,
             shape: ClassShape {
                 types: [self.x.name(), self.w.name(), ""],
                 sizes: [("M", m), ("K", k), ("N", n), ("", 0), ("", 0)],
-                flags: [("unaligned", !aligned), ("", false), ("", false), ("", false), ("", false)],
+                flags: [
+                    ("unaligned", !aligned),
+                    ("matrix-units", matrix),
+                    ("", false),
+                    ("", false),
+                    ("", false),
+                ],
             },
         }
     }
 
+    /// Whether the caller's numbers are f16, so that x may be rounded to it: weights are kept in the policy's type.
+    fn is_half(&self) -> bool {
+        self.w == DType::F16 && matches!(self.x, DType::F16 | DType::F32)
+    }
+
+    /// The matrix units that it may run on.
+    fn units(&self, gpu: &Gpu) -> Option<Units> {
+        if self.is_half() { gpu.tested_units() } else { None }
+    }
+
     /// The form to take.
     pub(crate) fn form(&self, gpu: &Gpu) -> Form {
-        tuning::form(gpu, &self.class(), &FORMS, default_form(gpu.is_cpu(), self.sizes[0]))
+        let default = default_form(gpu.is_cpu(), self.sizes[0]);
+        tuning::form(gpu, &self.class(gpu), &self.fitting(gpu), default)
+    }
+
+    /// The forms that run on the device.
+    fn fitting(&self, gpu: &Gpu) -> Vec<Form> {
+        let units = self.units(gpu);
+        let all = FORMS.into_iter().chain(MATRIX_FORMS);
+        all.filter(|form| form.fits(units, gpu.limits())).collect()
     }
 
     /// The forms that may be best, the default first.
     pub(crate) fn candidates(&self, gpu: &Gpu) -> Vec<Form> {
         let default = default_form(gpu.is_cpu(), self.sizes[0]);
-        let others = FORMS.iter().filter(|form| **form != default && suits(form, self.sizes[0]));
-        let fitting = others.filter(|form| form.fits(gpu.limits()));
-        std::iter::once(default).chain(fitting.copied()).collect()
+        let mut others = self.fitting(gpu);
+        // Where matrix units are not an emulation, their forms are likely to be best.
+        others.sort_by_key(|form| matches!(form.layout, Layout::Matrix(_)) == gpu.is_cpu());
+        let others = others.into_iter().filter(|form| *form != default && suits(form, self.sizes[0]));
+        std::iter::once(default).chain(others).collect()
     }
 
     /// Measures the candidates on scratch buffers, if that has not been done. Fewer rows stand for very many.
     pub(crate) async fn tune(&self, gpu: &Gpu) -> Result<()> {
-        let (class, candidates) = (self.class(), self.candidates(gpu));
+        if self.is_half() && gpu.tuning() == Tuning::On {
+            gpu.test_matrix_units().await?;
+        }
+        let (class, candidates) = (self.class(gpu), self.candidates(gpu));
         if !tuning::is_due(gpu, &class, &candidates) {
             return Ok(());
         }
@@ -201,15 +277,18 @@ impl Shape {
     }
 }
 
-fn constants(form: Form, x: DType, w: DType, flags: [bool; 3]) -> [(&'static str, Constant); 11] {
-    let [aligned, has_bias, gate] = flags;
-    [
-        ("ROW_LANES", Constant::U32(form.row_lanes)),
-        ("COLUMN_LANES", Constant::U32(form.column_lanes)),
-        ("WORKGROUP_SIZE", Constant::U32(form.lanes())),
-        ("ROWS", Constant::U32(form.rows)),
-        ("QUADS", Constant::U32(form.quads)),
-        ("STAGED", Constant::Bool(form.staged)),
+fn constants(
+    lanes: Lanes,
+    [x, w]: [DType; 2],
+    [aligned, has_bias, gate]: [bool; 3],
+) -> Vec<(&'static str, Constant)> {
+    vec![
+        ("ROW_LANES", Constant::U32(lanes.row_lanes)),
+        ("COLUMN_LANES", Constant::U32(lanes.column_lanes)),
+        ("WORKGROUP_SIZE", Constant::U32(lanes.count())),
+        ("ROWS", Constant::U32(lanes.rows)),
+        ("QUADS", Constant::U32(lanes.quads)),
+        ("STAGED", Constant::Bool(lanes.staged)),
         ("ALIGNED", Constant::Bool(aligned)),
         ("X_TYPE", element_constant(x)),
         ("W_TYPE", element_constant(w)),
@@ -218,7 +297,8 @@ fn constants(form: Form, x: DType, w: DType, flags: [bool; 3]) -> [(&'static str
     ]
 }
 
-fn operands(constants: &Constants) -> String {
+/// WGSL of the operands, for the forms in matrix units too.
+pub(super) fn operands(constants: &Constants) -> String {
     let aligned = is_on("ALIGNED", constants);
     [
         operand("x", 1, "X_TYPE", aligned, constants),
@@ -234,10 +314,11 @@ fn operands(constants: &Constants) -> String {
 pub(crate) fn variants() -> Vec<super::Variant> {
     let mut all = Vec::new();
     for (i, form) in FORMS.into_iter().enumerate() {
+        let Layout::Lanes(lanes) = form.layout else { continue };
         for flags in 0..8usize {
             let (x, w) = (super::FLOATS[(i + flags) % 3], super::FLOATS[(i + flags / 3) % 3]);
             let on = |bit: usize| flags >> bit & 1 == 1;
-            all.push(constants(form, x, w, [on(0), on(1), on(2)]).to_vec());
+            all.push(constants(lanes, [x, w], [on(0), on(1), on(2)]));
         }
     }
     all
@@ -247,7 +328,17 @@ pub(crate) fn variants() -> Vec<super::Variant> {
 pub(crate) fn linear<'a>(pass: &mut Pass<'_>, operands: &Linear<'a>, form: Form) -> Result<()> {
     let Linear { x: (x, x_type), w, bias, w_type, gated, y, sizes: [m, k, n] } = *operands;
     let flags = [k.is_multiple_of(4) && n.is_multiple_of(4), bias.is_some(), gated.is_some()];
-    let constants = constants(form, x_type, w_type, flags);
+    let (kernel, constants) = match form.layout {
+        Layout::Lanes(lanes) => (&KERNEL, constants(lanes, [x_type, w_type], flags)),
+        Layout::Matrix(parts) => {
+            let units = pass
+                .gpu()
+                .units()
+                .ok_or_else(|| Error::argument(KERNEL.name, "form", "without matrix units", form.name))?;
+            (&linear_matrix::KERNEL, linear_matrix::constants(parts, units, [x_type, w_type], flags))
+        }
+    };
+    let [tile_rows, tile_columns] = form.tile();
     let bias = bias.unwrap_or(w);
     let limits = pass.gpu().binding_limits();
     // Rows of x and y that fit one binding each.
@@ -261,11 +352,11 @@ pub(crate) fn linear<'a>(pass: &mut Pass<'_>, operands: &Linear<'a>, form: Form)
         let (y, y_base) = rows_of(y, row_bytes[1], 4);
         // A binding that a variant does not read still needs a buffer.
         let multiplicand = gated.map_or(w, |gated| rows_of(gated, row_bytes[1], 4).0);
-        let tiles_n = (n as u32).div_ceil(form.tile_columns());
-        let tiles = u64::from((rows as u32).div_ceil(form.tile_rows())) * u64::from(tiles_n);
+        let tiles_n = (n as u32).div_ceil(tile_columns);
+        let tiles = u64::from((rows as u32).div_ceil(tile_rows)) * u64::from(tiles_n);
         for k_begin in (0..k).step_by(LOOP_LIMIT) {
             let k_end = (k_begin + LOOP_LIMIT).min(k);
-            let work = u64::from(form.tile_rows() * form.tile_columns()) * (k_end - k_begin) as u64;
+            let work = u64::from(tile_rows * tile_columns) * (k_end - k_begin) as u64;
             for (tile_begin, tile_end) in tile_ranges(tiles, work) {
                 let params = Params {
                     m: rows as u32,
@@ -281,7 +372,7 @@ pub(crate) fn linear<'a>(pass: &mut Pass<'_>, operands: &Linear<'a>, form: Form)
                 };
                 let slots = [x, w, bias, multiplicand, y];
                 let workgroups = u64::from(tile_end - tile_begin);
-                pass.dispatch(&KERNEL, &constants, Parameters::of(&params, false), &slots, workgroups)?;
+                pass.dispatch(kernel, &constants, Parameters::of(&params, false), &slots, workgroups)?;
             }
         }
     }
@@ -295,16 +386,25 @@ mod tests {
     #[test]
     fn names_tell_the_forms() {
         for form in FORMS {
-            let Form { name, row_lanes, column_lanes, rows, quads, staged } = form;
+            let Form { name, layout: Layout::Lanes(lanes) } = form else { panic!("{form:?}") };
+            let Lanes { row_lanes, column_lanes, rows, quads, staged } = lanes;
             let memory = if staged { "staged" } else { "direct" };
             assert_eq!(name, format!("{memory} {row_lanes}x{column_lanes} lanes of {rows}x{}", 4 * quads));
+        }
+        for form in MATRIX_FORMS {
+            let Parts { grid: [y, x], sizes: [rows, columns], step } = form.parts().unwrap();
+            assert_eq!(form.name, format!("matrix {y}x{x} parts of {rows}x{columns} by {step}"));
         }
     }
 
     #[test]
     fn every_form_fits_webgpus_least_limits_and_every_number_of_rows_has_forms_that_suit() {
         let least = wgpu::Limits::default();
-        assert!(FORMS.iter().all(|form| form.fits(&least)));
+        assert!(FORMS.iter().all(|form| form.fits(None, &least)));
+        for units in super::super::UNITS {
+            assert!(MATRIX_FORMS.iter().all(|form| form.fits(Some(units), &least)));
+            assert!(MATRIX_FORMS.iter().all(|form| !form.fits(None, &least)));
+        }
         for rows in (1..200).chain([1000, 100_000]) {
             for cpu in [true, false] {
                 assert!(FORMS.contains(&default_form(cpu, rows)));

@@ -1,10 +1,12 @@
 //! The kernels: for each `shaders/X.wgsl` its declaration, its sizes and its dispatch, in `X.rs`.
 
 pub(crate) mod attention_forward;
+pub(crate) mod attention_forward_matrix;
 pub(crate) mod cast;
 pub(crate) mod dropout;
 pub(crate) mod find_wild;
 pub(crate) mod linear;
+pub(crate) mod linear_matrix;
 pub(crate) mod merge_splits;
 pub(crate) mod pack_mask;
 pub(crate) mod peak;
@@ -16,7 +18,7 @@ pub(crate) mod weighted_values;
 use crate::DType;
 use crate::gpu::Gpu;
 #[cfg(test)]
-use crate::gpu::{Constant, Kernel};
+use crate::gpu::{Constant, Kernel, Units};
 
 #[cfg(test)]
 mod tests;
@@ -27,9 +29,11 @@ fn all() -> Vec<(&'static Kernel, Vec<Variant>)> {
     vec![
         (&cast::KERNEL, cast::variants()),
         (&linear::KERNEL, linear::variants()),
+        (&linear_matrix::KERNEL, linear_matrix::variants()),
         (&pack_mask::KERNEL, pack_mask::variants()),
         (&find_wild::KERNEL, find_wild::variants()),
         (&attention_forward::KERNEL, attention_forward::variants()),
+        (&attention_forward_matrix::KERNEL, attention_forward_matrix::variants()),
         (&merge_splits::KERNEL, vec![Vec::new()]),
         (&scores::KERNEL, scores::variants()),
         (&softmax::KERNEL, vec![Vec::new()]),
@@ -44,8 +48,11 @@ fn all() -> Vec<(&'static Kernel, Vec<Variant>)> {
 type Variant = Vec<(&'static str, Constant)>;
 
 const ELEMENTS: &str = include_str!("../../shaders/shared/elements.wgsl");
+const FUSED: &str = include_str!("../../shaders/shared/fused.wgsl");
 const GRID: &str = include_str!("../../shaders/shared/grid.wgsl");
+const HALVES: &str = include_str!("../../shaders/shared/halves.wgsl");
 const PHILOX: &str = include_str!("../../shaders/shared/philox.wgsl");
+const PROJECTION: &str = include_str!("../../shaders/shared/projection.wgsl");
 const ROUNDING: &str = include_str!("../../shaders/shared/rounding.wgsl");
 const WEIGH: &str = include_str!("../../shaders/shared/weigh.wgsl");
 const VISIBLE: &str = include_str!("../../shaders/shared/visible.wgsl");
@@ -53,6 +60,14 @@ const VISIBLE: &str = include_str!("../../shaders/shared/visible.wgsl");
 /// The float types a kernel can be specialised for.
 #[cfg(test)]
 const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
+
+/// The kinds of matrix units a kernel can be specialised for.
+#[cfg(test)]
+const UNITS: [Units; 3] = [
+    Units { size: 8, subgroup: 8, parts: 4 },
+    Units { size: 16, subgroup: 32, parts: 4 },
+    Units { size: 8, subgroup: 32, parts: 4 },
+];
 
 /// Rows and columns that one invocation of the register-blocked kernels computes.
 const BLOCK: u32 = 8;

@@ -5,6 +5,7 @@ mod attention_forward;
 #[allow(unreachable_pub)]
 mod compare;
 mod declaration;
+mod matrix;
 mod numbers;
 mod support;
 mod windows;

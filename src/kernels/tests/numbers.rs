@@ -98,7 +98,7 @@ fn linear_is_the_references() {
                 let kind = usize::from(has_bias) + usize::from(has_gate);
                 // Each form meets each kind of size; all of them would mostly compile.
                 let forms = FORMS.iter().enumerate().filter(|(i, form)| {
-                    form.fits(gpu.limits()) && (i + case + kind) % 3 == 0 && (k < 10_000 || *i == 0)
+                    form.fits(None, gpu.limits()) && (i + case + kind) % 3 == 0 && (k < 10_000 || *i == 0)
                 });
                 for (_, form) in forms {
                     run(&gpu, |pass| linear(pass, &operands, *form));

@@ -1,0 +1,105 @@
+// What the kernels of fused attention share: parameters, the keys that a tile of rows sees, and those of a row. They take
+// KEY_BLOCK keys at a time.
+
+struct Params {
+    visibility: Visibility,
+    // T, S, H and Hkv of the whole.
+    query_len: u32,
+    key_len: u32,
+    query_heads: u32,
+    key_heads: u32,
+    scale: f32,
+    // What q and out are bound of: so many queries from this one on, of each batch element from this one on.
+    batch_begin: u32,
+    query_begin: u32,
+    queries: u32,
+    // What k and v are bound of.
+    key_base: u32,
+    keys: u32,
+    // Where the first row begins in each.
+    q_base: u32,
+    out_base: u32,
+    k_base: u32,
+    v_base: u32,
+    tiles_row: u32,
+    // The tiles of this dispatch.
+    tile_begin: u32,
+    tile_end: u32,
+    // The keys of this dispatch, whole blocks but for the end, and of each workgroup.
+    key_begin: u32,
+    key_end: u32,
+    splits: u32,
+    keys_per_split: u32,
+    // From one split to the next, in elements.
+    out_stride: u32,
+    state_stride: u32,
+    dropout_q_offset: u32,
+    dropout_batch_offset: u32,
+    dropout_threshold: u32,
+    seed_low: u32,
+    seed_high: u32,
+    keep_scale: f32,
+    padding0: u32,
+    padding1: u32,
+    padding2: u32,
+}
+
+const NEGATIVE_INFINITY: u32 = 0xff800000u;
+// Below every score that this kernel tells from it, and so far from the end of f32 that differences stay finite.
+const LOWEST: f32 = -1.0e38;
+const LOG2_E: f32 = 1.4426950408889634;
+const LN_2: f32 = 0.6931471805599453;
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> mask_bits: array<u32>;
+@group(0) @binding(6) var<storage, read_write> lse: array<u32>;
+// Pairs of row_max and row_sum, [splits,B,H,T].
+@group(0) @binding(7) var<storage, read_write> state: array<vec2<f32>>;
+
+fn largest(x: vec4<f32>) -> f32 {
+    return max(max(x.x, x.y), max(x.z, x.w));
+}
+
+/// The four keys of a group of four whose bits are set in `word`.
+fn seen_quad(word: u32, quad: u32) -> vec4<bool> {
+    return (vec4<u32>(word >> ((quad & 7u) * 4u)) & vec4<u32>(1u, 2u, 4u, 8u)) != vec4<u32>();
+}
+
+/// Which of the keys s to s + 31 row (b, h, t) sees, of those before `end`.
+fn seen_word(b: u32, h: u32, t: u32, s: u32, end: u32) -> u32 {
+    if (s >= end) {
+        return 0u;
+    }
+    return visible_word(b, h, t, s) & lowest_bits(end - s);
+}
+
+fn is_masked() -> bool {
+    return (params.visibility.flags & (HAS_ATTENTION_MASK | HAS_QUERY_MASK | HAS_KEY_MASK)) != 0u;
+}
+
+/// The keys of this split that queries at these positions may see, from the beginning of a block.
+fn keys_of(first_position: u32, last_position: u32, split: u32) -> vec2<u32> {
+    let window = params.visibility.window;
+    var begin = params.key_begin + split * params.keys_per_split;
+    var end = min(params.key_end, begin + params.keys_per_split);
+    if ((params.visibility.flags & HAS_CAUSAL) != 0u) {
+        end = min(end, last_position + 1u);
+    }
+    if (window != 0u) {
+        if (first_position >= window) {
+            begin = max(begin, ((first_position - window + 1u) / KEY_BLOCK) * KEY_BLOCK);
+        }
+        if (window < 0x80000000u && last_position < 0x80000000u) {
+            end = min(end, last_position + window);
+        }
+    }
+    return vec2<u32>(begin, end);
+}
+
+/// Whether causal and window let queries at these positions see every key of a block.
+fn sees_all(first_position: u32, last_position: u32, block: u32) -> bool {
+    let window = params.visibility.window;
+    let ahead = max(block + KEY_BLOCK, first_position + 1u) - (first_position + 1u);
+    let behind = max(last_position, block) - block;
+    return ((params.visibility.flags & HAS_CAUSAL) == 0u || ahead == 0u)
+        && (window == 0u || max(ahead, behind) < window);
+}

@@ -1,0 +1,57 @@
+// What the kernels of a projection share: parameters, loads that end with K, and the store with bias and gate. They take
+// STEP k at a time.
+
+struct Params {
+    m: u32,
+    k: u32,
+    n: u32,
+    k_begin: u32,
+    k_end: u32,
+    tiles_n: u32,
+    // The tiles of this dispatch.
+    tile_begin: u32,
+    tile_end: u32,
+    // Where the first row begins in x, and in y and multiplicand.
+    x_base: u32,
+    y_base: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+
+fn store(row: u32, column: u32, sum: vec4<f32>) {
+    if (row >= params.m || column >= params.n) {
+        return;
+    }
+    let at = params.y_base + row * params.n + column;
+    let count = params.n - column;
+    var result = sum;
+    if (params.k_begin > 0u) {
+        result += y_quad(at, count);
+    }
+    if (params.k_end == params.k) {
+        if (HAS_BIAS) {
+            result += bias_quad(column, count);
+        }
+        if (GATE) {
+            result = multiplicand_quad(at, count) / (1.0 + exp2(-1.4426950408889634 * result));
+        }
+    }
+    y_store(at, count, result);
+}
+
+/// x[row, k …], 0 past the end of K.
+fn x_at(row: u32, k: u32) -> vec4<f32> {
+    let last = select(params.k - 1u, params.k - 4u, ALIGNED);
+    let quad = x_quad(params.x_base + row * params.k + min(k, last), max(params.k, k + 1u) - k);
+    return select(vec4<f32>(), quad, k < params.k);
+}
+
+/// w[k, column …], 0 past the end of K.
+fn w_at(k: u32, column: u32) -> vec4<f32> {
+    let quad = w_quad(min(k, params.k - 1u) * params.n + column, params.n - column);
+    // An aligned K ends between two steps of four.
+    if (ALIGNED && STEP == 4u) {
+        return quad;
+    }
+    return select(vec4<f32>(), quad, k < params.k);
+}

@@ -1,0 +1,184 @@
+//! The test that matrix units must pass on a device before they are used: every form of every kernel that uses them runs
+//! once on small operands, and the host computes the same.
+
+use crate::gpu::{Gpu, MatrixUnits, Pass, Submitter, Tensor};
+use crate::kernels::attention_forward::{self, AttentionForward, attention_forward};
+use crate::kernels::linear::{self, Linear, linear};
+use crate::mask::Masks;
+use crate::shapes::Dims;
+use crate::tuning::Form as _;
+use crate::{Array, DType, Error, Result, philox4x32_10, reference};
+
+/// The largest error of a result, as a part of the sum of the absolute values that it is the sum of. Sums in f16 are off by
+/// more; those of any f32 that hardware has, by much less.
+const TOLERANCE: f64 = 1e-4;
+
+/// The same where probabilities, rounded to f16, are what is added up.
+const PROBABILITY_TOLERANCE: f64 = 1e-3;
+
+/// What outputs hold before they are written.
+const POISON: f32 = 7.0e33;
+
+impl Gpu {
+    /// Tests the device's [matrix units](Self::matrix_units), unless that has been done, and tells what is known of them then.
+    pub async fn test_matrix_units(&self) -> Result<MatrixUnits> {
+        if self.matrix_units() == MatrixUnits::Untested {
+            let verdict = match test(self).await {
+                Ok(verdict) => verdict,
+                Err(lost @ Error::DeviceLost { .. }) => return Err(lost),
+                Err(error) => Err(error.to_string()),
+            };
+            log::info!("gqa: matrix units of {self:?}: {verdict:?}");
+            self.judge_units(verdict);
+        }
+        Ok(self.matrix_units())
+    }
+}
+
+/// Whether all forms are right, or what is wrong with one.
+async fn test(gpu: &Gpu) -> Result<Result<(), String>> {
+    for (case, form) in linear::MATRIX_FORMS.into_iter().enumerate() {
+        if form.fits(gpu.units(), gpu.limits())
+            && let Err(wrong) = test_linear(gpu, form, case).await?
+        {
+            return Ok(Err(format!("linear in the form {}: {wrong}", form.name())));
+        }
+    }
+    for (case, form) in attention_forward::MATRIX_FORMS.into_iter().enumerate() {
+        let dims = attention_dims(case);
+        if form.fits(dims.head_dim, gpu.units(), gpu.limits())
+            && let Err(wrong) = test_attention(gpu, form, case).await?
+        {
+            return Ok(Err(format!("attention_forward in the form {}: {wrong}", form.name())));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Several steps of K, so that sums are carried from one to the next; all sizes off the tiles.
+async fn test_linear(gpu: &Gpu, form: linear::Form, case: usize) -> Result<Result<(), String>> {
+    let [m, k, n] = [[83, 140, 76], [70, 171, 133], [101, 68, 140]][case % 3];
+    let x_type = [DType::F16, DType::F32][case % 2];
+    let (x, x_seen) = operand(gpu, [m, k], 1, x_type).await?;
+    let (w, w_seen) = operand(gpu, [k, n], 2, DType::F16).await?;
+    let (bias, bias_seen) = operand(gpu, [1, n], 3, DType::F16).await?;
+    let y = Tensor::from_array(gpu, &Array::from_fn([m, n], |_| POISON), DType::F32).await?;
+    let operands = Linear {
+        x: (x.slot(), x_type),
+        w: w.slot(),
+        bias: Some(bias.slot()),
+        w_type: DType::F16,
+        gated: None,
+        y: y.slot(),
+        sizes: [m, k, n],
+    };
+    run(gpu, |pass| linear(pass, &operands, form)).await?;
+    let got = y.to_array().await?.to_f64();
+    let of = |x: &[f64], w: &[f64], bias: &[f64]| reference::linear(x, w, Some(bias), [m, k, n]);
+    let absolute = |values: &[f64]| values.iter().map(|x| x.abs()).collect::<Vec<_>>();
+    let expected = of(&x_seen, &w_seen, &bias_seen);
+    let bounds = of(&absolute(&x_seen), &absolute(&w_seen), &absolute(&bias_seen));
+    Ok(check(got.data(), &expected, &bounds, TOLERANCE))
+}
+
+/// All sizes off the tiles, more rows than those of a tile, and several blocks of keys.
+fn attention_dims(case: usize) -> Dims {
+    let head_dim = [40, 20, 33, 64][case % 4];
+    Dims { batch: 1, query_len: 51, key_len: 171, query_heads: 6, key_heads: 2, head_dim }
+}
+
+/// Scores that grow along the keys, so that the sums which are carried from block to block are multiplied on the way; and
+/// the causal mask.
+async fn test_attention(gpu: &Gpu, form: attention_forward::Form, case: usize) -> Result<Result<(), String>> {
+    let dims = attention_dims(case);
+    let Dims { batch, query_len: t, key_len: s, query_heads: h, key_heads, head_dim: d } = dims;
+    let (q_shape, k_shape) = ([batch, t, h, d], [batch, s, key_heads, d]);
+    let width = key_heads * d;
+    let noise = |seed, i| {
+        let [bits, ..] = philox4x32_10([i as u32, seed, 0, 0], [7, 7]);
+        bits as f32 / 2_147_483_648.0 - 1.0
+    };
+    let q = Array::from_fn(q_shape, |i| 1.0 + noise(1, i));
+    let k = Array::from_fn(k_shape, |i| (1.0 + noise(2, i)) * (i / width) as f32 / s as f32);
+    let offset = s - t;
+    let v = Array::from_fn(k_shape, |i| noise(3, i));
+    let [q_tensor, k_tensor, v_tensor] = [
+        Tensor::from_array(gpu, &q, DType::F16).await?,
+        Tensor::from_array(gpu, &k, [DType::F16, DType::F32][case % 2]).await?,
+        Tensor::from_array(gpu, &v, [DType::F32, DType::F16][case % 2]).await?,
+    ];
+    let out = Tensor::from_array(gpu, &Array::from_fn(q_shape, |_| POISON), DType::F32).await?;
+    let lse = Tensor::from_array(gpu, &Array::from_fn([batch, h, t], |_| POISON), DType::F32).await?;
+    let masks = Masks {
+        attention_mask: None,
+        query_mask: None,
+        value_mask: None,
+        key_mask: None,
+        causal: true,
+        q_offset: offset as u32,
+        sliding_window: None,
+    };
+    run(gpu, |pass| {
+        let v = (v_tensor.slot(), v_tensor.dtype());
+        let (visibility, bits) = masks.pack("matrix units", pass, &dims, Some(v))?;
+        let operands = AttentionForward {
+            q: (q_tensor.slot(), q_tensor.dtype()),
+            k: (k_tensor.slot(), k_tensor.dtype()),
+            v,
+            masks: (visibility, bits.slot()),
+            scale: 1.0,
+            dropout: None,
+            out: out.slot(),
+            lse: lse.slot(),
+        };
+        attention_forward(pass, &dims, &operands, form, true)
+    })
+    .await?;
+    let visibility = reference::Visibility { causal: true, q_offset: offset, ..Default::default() };
+    let options = reference::AttentionOptions { scale: 1.0, visibility, dropout: None };
+    let [q, k, v] = [&q, &k, &v].map(|x| reference::cast(&x.to_f64(), DType::F16));
+    let expected = reference::attention_forward(&q, &k, &v, &options)?;
+    let [out, lse] = [out.to_array().await?.to_f64(), lse.to_array().await?.to_f64()];
+    let bounds = |count| vec![1.0; count];
+    let checked = check(out.data(), expected.output.data(), &bounds(out.data().len()), PROBABILITY_TOLERANCE);
+    Ok(checked.and_then(|()| check(lse.data(), &expected.lse, &bounds(lse.data().len()), TOLERANCE)))
+}
+
+/// The element that is off by more than the tolerance of its bound, if there is one. A NaN is.
+fn check(got: &[f64], expected: &[f64], bounds: &[f64], tolerance: f64) -> Result<(), String> {
+    for (i, ((got, expected), bound)) in got.iter().zip(expected).zip(bounds).enumerate() {
+        if !((got - expected).abs() <= tolerance * bound) {
+            return Err(format!("element {i} is {got:e}, not {expected:e}"));
+        }
+    }
+    Ok(())
+}
+
+/// Values of either sign over many orders of magnitude, some at the ends of f16, as a tensor and as matrix units see them.
+async fn operand(gpu: &Gpu, shape: [usize; 2], seed: u32, dtype: DType) -> Result<(Tensor, Vec<f64>)> {
+    let array = Array::from_fn(shape, |i| {
+        let [bits, scale, ..] = philox4x32_10([i as u32, seed, 0, 0], [7, 7]);
+        let value = (bits as f32 / 2_147_483_648.0 - 1.0) * 2f32.powi(scale as i32 % 7);
+        match (i / shape[1] % 16, scale % 19) {
+            (3, 1) => 65504f32.copysign(value),
+            (4, 2) => 6.0e-8,
+            (5, _) => 0.0,
+            _ => value,
+        }
+    });
+    let tensor = Tensor::from_array(gpu, &array, dtype).await?;
+    Ok((tensor, reference::cast(&array.to_f64(), DType::F16).into_data()))
+}
+
+async fn run(gpu: &Gpu, record: impl FnOnce(&mut Pass<'_>) -> Result<()>) -> Result<()> {
+    gpu.checked("matrix units", || {
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        let mut pass = Pass::begin(gpu, &mut encoder, Submitter::Library);
+        record(&mut pass)?;
+        let recorded = pass.end();
+        gpu.queue().submit([encoder.finish()]);
+        drop(recorded);
+        Ok(())
+    })
+    .await
+}
