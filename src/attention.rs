@@ -50,7 +50,7 @@ pub struct AttentionOptions<'a> {
     pub path: Option<AttentionPath>,
 }
 
-/// What [`scaled_dot_product_attention`] returns.
+/// What [`scaled_dot_product_attention`] and its `encode` form return.
 #[derive(Debug, Clone)]
 pub struct AttentionOutput {
     /// `[B,T,H,D]`, in q's type.
@@ -142,7 +142,7 @@ pub async fn tune_scaled_dot_product_attention(
 }
 
 /// Records what [`scaled_dot_product_attention`] does into the caller's encoder: nothing is submitted, nothing waited for.
-/// Results go to `output`, which must not overlap the inputs. Returns the path that was taken.
+/// Results go to `output`, which must not overlap the inputs.
 ///
 /// Arguments are checked before anything is recorded. What wgpu itself finds wrong, such as memory that runs out,
 /// goes to the error scope or handler of the caller, who should [`trim`](Gpu::trim) then.
@@ -153,7 +153,7 @@ pub fn encode_scaled_dot_product_attention(
     v: &Tensor,
     options: &AttentionOptions<'_>,
     output: &AttentionTensors,
-) -> Result<AttentionPath> {
+) -> Result<AttentionOutput> {
     let gpu = q.gpu();
     gpu.check()?;
     let plan = Plan::new(q, k, v, options)?;
@@ -170,8 +170,10 @@ pub fn encode_scaled_dot_product_attention(
     }
     plan.masks.lend();
     output.attention_scores.iter().for_each(Tensor::lend);
-    plan.record(encoder, Submitter::Caller, output)?;
-    Ok(plan.path)
+    let (form, _) = plan.record(encoder, Submitter::Caller, output)?;
+    let AttentionTensors { output, lse, attention_scores } = output.clone();
+    let attention_scores = attention_scores.filter(|_| plan.scores);
+    Ok(AttentionOutput { output, lse, attention_scores, path: plan.path, form })
 }
 
 /// Fails unless there is a tensor of this shape and type, on this device.

@@ -108,9 +108,6 @@ fn recall<F: Form>(gpu: &Gpu, class: &Class, forms: &[F]) -> Option<F> {
     if gpu.tuning() == Tuning::Off {
         return None;
     }
-    #[cfg(target_arch = "wasm32")]
-    let name: Option<String> = None;
-    #[cfg(not(target_arch = "wasm32"))]
     let name = gpu.remembered(class);
     forms.iter().copied().find(|form| Some(form.name()) == name.as_deref())
 }
@@ -165,7 +162,6 @@ pub(crate) async fn tune<F: Form>(
     let Some((best, _)) = medians.first().copied() else { return Ok(()) };
     let seconds = start.elapsed().as_secs_f64();
     log::info!("gqa: {class}: {} is best, found in {seconds:.1} s", best.name());
-    #[cfg(not(target_arch = "wasm32"))]
     gpu.remember(&class, best.name());
     let candidates = medians.iter().map(|(form, time)| (form.name(), time * 1e3)).collect();
     gpu.choose(class, best.name(), ChoiceSource::Measured { candidates, seconds });

@@ -1,9 +1,11 @@
 //! The `gqa` command.
 
 mod adapters;
+mod bench;
 mod files;
 mod inspect;
 mod map;
+mod report;
 mod run;
 
 use std::process::ExitCode;
@@ -30,6 +32,10 @@ enum Command {
     },
     /// Run a layer on inputs from a safetensors file
     Run(run::Args),
+    /// Time layers and attention beside what the adapter can do at most
+    Bench(bench::Args),
+    /// Compare benchmark results on an HTML page
+    Report(report::Args),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +43,8 @@ fn main() -> ExitCode {
         Command::Adapters => adapters::print(),
         Command::Inspect { file } => inspect::print(&file),
         Command::Run(args) => run::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Report(args) => report::run(&args),
     };
     match result {
         Ok(()) if UNSAID.load(Ordering::Relaxed) => {

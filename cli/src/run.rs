@@ -208,6 +208,8 @@ async fn run_gpu(args: &Args, config: &Config, weights: &Weights, inputs: &Input
         Some(wanted) => Gpu::with_adapter(wanted).await?,
         None => Gpu::from_env().await?,
     };
+    // One call is not worth a search.
+    gpu.set_tuning(gqa::Tuning::Off);
     let info = gpu.adapter_info();
     say!("adapter   {} ({}, {} {})", info.name, info.backend, info.driver, info.driver_info);
     let layer = GroupedQueryAttention::from_weights(&gpu, config.clone(), weights).await?;

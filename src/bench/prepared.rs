@@ -138,13 +138,12 @@ impl Prepared {
         match self {
             Self::Layer { layer, x, options, output } => {
                 let called = layer.encode(encoder, x, x, options, output)?;
-                let path = path_name(called.path);
-                Ok(called.attention_form.map_or(path.clone(), |form| format!("{path} {form}")))
+                Ok(variant(called.path, called.attention_form))
             }
             Self::Attention { q, k, v, masks, output } => {
                 let options = masks.options();
-                let path = encode_scaled_dot_product_attention(encoder, q, k, v, &options, output)?;
-                Ok(path_name(path))
+                let run = encode_scaled_dot_product_attention(encoder, q, k, v, &options, output)?;
+                Ok(variant(run.path, run.form))
             }
             Self::Linear { x, w, bias, y, sizes, form } => {
                 let gpu = x.gpu();
@@ -176,11 +175,12 @@ fn linear_form(gpu: &Gpu, name: &'static str) -> Result<linear::Form> {
     known.copied().ok_or_else(|| Error::argument("bench", "form", "one that fits this device", name))
 }
 
-fn path_name(path: AttentionPath) -> String {
-    match path {
-        AttentionPath::Fused => "fused".into(),
-        AttentionPath::Chained => "chained".into(),
-    }
+fn variant(path: AttentionPath, form: Option<&str>) -> String {
+    let path = match path {
+        AttentionPath::Fused => "fused",
+        AttentionPath::Chained => "chained",
+    };
+    form.map_or(path.into(), |form| format!("{path} {form}"))
 }
 
 /// So many values are drawn, and repeated: no power of two, so that rows differ.

@@ -94,6 +94,7 @@ pub(super) struct Choices {
     pub(super) fixed: Mutex<HashMap<&'static str, &'static str>>,
     pub(super) made: Mutex<HashMap<Class, (&'static str, ChoiceSource)>>,
     /// What the file of choices had for this adapter, by class; `None` until it has been read.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) remembered: Mutex<Option<HashMap<String, String>>>,
     /// What went wrong with the file of choices.
     pub(super) problem: Mutex<Option<String>>,
@@ -148,6 +149,16 @@ impl Gpu {
             }
         };
     }
+
+    /// Nothing is kept for later pages.
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn remembered(&self, _: &Class) -> Option<String> {
+        None
+    }
+
+    /// Nothing is kept for later pages.
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn remember(&self, _: &Class, _: &str) {}
 
     /// Whether the form of this class was measured, by this process or an earlier one.
     pub(crate) fn is_measured(&self, class: &Class) -> bool {

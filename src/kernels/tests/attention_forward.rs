@@ -43,7 +43,7 @@ fn fused_attention_is_the_references_under_every_mask() {
             .collect();
         // Each case meets three forms, and each form all masks; more would mostly compile.
         for step in 0..24u32 {
-            let flags = step * 5 % 64 ^ case as u32;
+            let flags = (step * 5 % 64) ^ case as u32;
             let on = |bit: u32| flags >> bit & 1 == 1;
             if s > 1000 && step > 5 {
                 continue;
