@@ -254,8 +254,10 @@ fn every_command_of_the_readme_runs() {
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         count += 1;
     }
-    assert_eq!(count, 3, "commands in the README");
-    std::fs::remove_file(root.join("out.safetensors")).unwrap();
+    assert_eq!(count, 5, "commands in the README");
+    for made in ["out.safetensors", "here.json", "report.html"] {
+        std::fs::remove_file(root.join(made)).unwrap();
+    }
 }
 
 #[test]
