@@ -82,6 +82,7 @@ fn main(
     let row$i = min(first_row + row_lane * ROWS + $iu, rows - 1u);
     let at$i = ((batch * params.queries + row$i / group) * params.query_heads + key_head * group + row$i % group) * HEAD_DIM;
     let q$i = params.q_base + at$i;
+#if ALIGNED: let qv$i = q$i / 4u;
 #for j in QUADS: var a$i_$j = vec4<f32>();
 #end
     // The rows whose softmax this lane computes, if they are among the TILE_ROWS.
@@ -148,17 +149,22 @@ fn main(
 #for j in KEY_QUADS, x in xyzw
 #if STAGED: let k$j$x = stage_row((column_lane + $ju * COLUMN_LANES) * 4u + $#xu);
 #if !STAGED: let k$j$x = k_head + min(block - params.key_base + (column_lane + $ju * COLUMN_LANES) * 4u + $#xu, last_key) * key_stride;
+#if !STAGED, ALIGNED: let kv$j$x = k$j$x / 4u;
 #end
 #for i in ROWS, j in KEY_QUADS: var s$i_$j = vec4<f32>();
         for (var c = 0u; c < ROW_QUADS; c++) {
             let count = HEAD_DIM - 4u * c;
-#for i in ROWS: let q_$i = q_quad(q$i + 4u * c, count);
+#if ALIGNED: #for i in ROWS: let q_$i = q_vector(qv$i + c);
+#if !ALIGNED: #for i in ROWS: let q_$i = q_quad(q$i + 4u * c, count);
 #for j in KEY_QUADS
             {
 #if STAGED
 #for x in xyzw: let k_$x = stage[k$j$x + c];
 #end
-#if !STAGED
+#if !STAGED, ALIGNED
+#for x in xyzw: let k_$x = k_vector(kv$j$x + c);
+#end
+#if !STAGED, !ALIGNED
 #for x in xyzw: let k_$x = k_quad(k$j$x + 4u * c, count);
 #end
 #for i in ROWS: s$i_$j += vec4<f32>(dot(q_$i, k_x), dot(q_$i, k_y), dot(q_$i, k_z), dot(q_$i, k_w));
@@ -233,17 +239,22 @@ fn main(
 #end
         if (tame) {
 #for j in QUADS: let d$j = 4u * min(column_lane + $ju * COLUMN_LANES, ROW_QUADS - 1u);
-            var v_row = v_head + (block - params.key_base) * key_stride;
+            // Of v's elements, or of its vectors of four: nothing in the loop but additions, beside the multiply-adds.
+            let v_unit = select(1u, 4u, ALIGNED);
+            let v_stride = key_stride / v_unit;
+            let v_end = v_last / v_unit;
+            var v_row = v_head / v_unit + (block - params.key_base) * v_stride;
             for (var c = 0u; c < quads; c++) {
 #for i in ROWS: let p$i = p[(row_lane * ROWS + $iu) * BLOCK_QUADS + c];
 #for x in xyzw
                 {
-#if !STAGED: let v_at = min(v_row, v_last);
+#if !STAGED: let v_at = min(v_row, v_end);
 #for j in QUADS
 #if STAGED: let v$j = stage[stage_row(4u * c + $#xu) + d$j / 4u];
-#if !STAGED: let v$j = v_quad(v_at + d$j, HEAD_DIM - d$j);
+#if !STAGED, ALIGNED: let v$j = v_vector(v_at + d$j / 4u);
+#if !STAGED, !ALIGNED: let v$j = v_quad(v_at + d$j, HEAD_DIM - d$j);
 #end
-                    v_row += key_stride;
+                    v_row += v_stride;
 #for i in ROWS, j in QUADS: a$i_$j += p$i.$x * v$j;
                 }
 #end

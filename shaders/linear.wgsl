@@ -45,6 +45,24 @@ fn main(
 #if !STAGED
 #for i in ROWS: let x$i = params.x_base + min(first_row + row_lane + $iu * ROW_LANES, last_row) * k;
 #for j in QUADS: let c$j = min(first_column + (column_lane + $ju * COLUMN_LANES) * 4u, last_column);
+#if ALIGNED
+    // By the index of vectors, and with nothing in the loop but additions: it is all that is not a multiply-add.
+#for i in ROWS: let xv$i = x$i / 4u;
+#for j in QUADS: let cv$j = c$j / 4u;
+    let w_stride = params.n / 4u;
+    var w_row = params.k_begin * w_stride;
+    for (var at = params.k_begin / 4u; at < end / 4u; at++) {
+#for i in ROWS: let x_$i = x_vector(xv$i + at);
+#for c in xyzw
+        {
+#for j in QUADS: let w$j = w_vector(w_row + cv$j);
+#for i in ROWS, j in QUADS: a$i_$j += x_$i.$c * w$j;
+            w_row += w_stride;
+        }
+#end
+    }
+#end
+#if !ALIGNED
     for (var at = params.k_begin; at < end; at += 4u) {
 #for i in ROWS: let x_$i = x_quad(x$i + at, k - at);
 #for c in xyzw
@@ -54,6 +72,7 @@ fn main(
         }
 #end
     }
+#end
 #end
 #if STAGED
     for (var at = params.k_begin; at < end; at += 16u) {

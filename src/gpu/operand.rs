@@ -42,9 +42,12 @@ pub(crate) fn operand(
     };
     format!(
         "@group(0) @binding({binding}) var<storage, read> {name}: array<{words}>;
-fn {name}_quad(at: u32, count: u32) -> vec4<f32> {{
-    let words = {name}[at >> 2u];
+fn {name}_vector(index: u32) -> vec4<f32> {{
+    let words = {name}[index];
     return {load};
+}}
+fn {name}_quad(at: u32, count: u32) -> vec4<f32> {{
+    return {name}_vector(at >> 2u);
 }}
 "
     )

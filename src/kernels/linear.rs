@@ -147,7 +147,7 @@ impl Form {
 }
 
 /// The forms to choose from, in the order in which they are tried: lanes in rows × in columns, and what each owns of them.
-pub(crate) const FORMS: [Form; 9] = [
+pub(crate) const FORMS: [Form; 10] = [
     // For adapters that are CPUs: a row of lanes is a vector of theirs, and multiply-adds per load decide.
     Form::direct("direct 1x8 lanes of 8x8", [1, 8, 8, 2]),
     Form::direct("direct 1x8 lanes of 12x8", [1, 8, 12, 2]),
@@ -160,6 +160,8 @@ pub(crate) const FORMS: [Form; 9] = [
     Form::direct("direct 1x8 lanes of 1x8", [1, 8, 1, 2]),
     Form::direct("direct 1x32 lanes of 4x4", [1, 32, 4, 1]),
     Form::direct("direct 1x32 lanes of 1x4", [1, 32, 1, 1]),
+    // For many rows on CPUs.
+    Form::direct("direct 1x8 lanes of 16x8", [1, 8, 16, 2]),
 ];
 
 /// The forms in matrix units, which round both operands to f16: parts in rows × in columns, and the size of each.
@@ -174,8 +176,9 @@ pub(crate) fn default_form(cpu: bool, rows: usize) -> Form {
     match (cpu, rows) {
         (true, 1) => FORMS[6],
         (true, 2..=4) => FORMS[5],
-        (true, 5..=16) => FORMS[0],
-        (true, _) => FORMS[1],
+        (true, 5..=8) => FORMS[0],
+        (true, 9..=12) => FORMS[1],
+        (true, _) => FORMS[9],
         (false, 1) => FORMS[8],
         (false, 2..=4) => FORMS[7],
         (false, 5..=64) => FORMS[4],
