@@ -1,0 +1,52 @@
+//! What is timed: one row of the table each.
+
+/// A layer or attention alone, at one shape.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    pub name: &'static str,
+    /// C, if the row is a whole layer; `None` for attention alone.
+    pub width: Option<usize>,
+    /// B
+    pub batch: usize,
+    /// T
+    pub query_len: usize,
+    /// S
+    pub key_len: usize,
+    /// H
+    pub query_heads: usize,
+    /// Hkv
+    pub key_heads: usize,
+    /// D
+    pub head_dim: usize,
+    pub causal: bool,
+}
+
+impl Row {
+    /// G = H / Hkv
+    pub fn group_size(&self) -> usize {
+        self.query_heads / self.key_heads
+    }
+}
+
+#[rustfmt::skip]
+pub const ROWS: [Row; 8] = [
+    row("L1",     Some(512),  [1, 512, 512],   [8, 2],  64,  true),
+    row("L2",     Some(256),  [4, 128, 128],   [8, 2],  32,  true),
+    row("L3",     Some(1024), [1, 2048, 2048], [16, 4], 64,  true),
+    row("A1",     None,       [1, 1024, 1024], [8, 2],  64,  true),
+    row("A1full", None,       [1, 1024, 1024], [8, 2],  64,  false),
+    row("A2",     None,       [1, 2048, 2048], [16, 4], 64,  false),
+    row("A3",     None,       [1, 1, 4096],    [32, 8], 128, false),
+    row("A4",     None,       [1, 1024, 1024], [8, 2],  128, true),
+];
+
+const fn row(
+    name: &'static str,
+    width: Option<usize>,
+    [batch, query_len, key_len]: [usize; 3],
+    [query_heads, key_heads]: [usize; 2],
+    head_dim: usize,
+    causal: bool,
+) -> Row {
+    Row { name, width, batch, query_len, key_len, query_heads, key_heads, head_dim, causal }
+}
