@@ -351,6 +351,51 @@ fn forms_of_a_projection_stand_beside_each_other() {
 }
 
 #[test]
+fn rows_of_the_suite_have_names_of_their_own() {
+    let folder = Folder::new();
+    let rows = gqa::bench::Suite::full().cases.into_iter().map(|case| {
+        let mut row = row(&case.id, case.group, &case.title, 2.0);
+        (row.kind, row.dtype, row.features) = (case.kind, case.dtype.to_string(), case.sizes.features);
+        (row.batch, row.query_len, row.key_len) =
+            (case.sizes.batch, case.sizes.query_len, case.sizes.key_len);
+        (row.query_heads, row.key_heads) = (case.sizes.query_heads, case.sizes.key_heads);
+        row.head_dim = case.sizes.head_dim;
+        row
+    });
+    let (page, _) = folder.page(&[&results(adapter("GPU", "Vulkan", "1"), rows.collect())]);
+    says(
+        &page,
+        &[
+            "L1 causal, f32 1 2.000 ms L1 causal, f16 1 2.000 ms L1 causal, bf16",
+            "causal, window 256, median time in ms over T; both logarithmic",
+            "attention/scaling/T…-full/f32, median time in ms over T",
+            "L1 query 512×512×512 — B 1 · T 512 · H 1 · D 512 · C 512 · f32,",
+            "as chosen: form of linear/L1-query/f32 1 500 GFLOP/s",
+        ],
+    );
+    // In the order of the suite.
+    let places = gqa::bench::GROUPS.map(|group| page.find(&format!("aria-label=\"Table of {group}\"")));
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}");
+}
+
+#[test]
+fn rows_that_only_some_files_have_stand_where_they_belong() {
+    let folder = Folder::new();
+    let causal = |name: &str, ids: &[&str]| {
+        let rows = ids.iter().map(|id| row(id, "causal", &format!("title {id}"), 2.0)).collect();
+        results(adapter(name, "Vulkan", "1"), rows)
+    };
+    let (page, _) = folder.page(&[
+        &causal("a", &["c2", "c4"]),
+        &causal("b", &["c1", "c2", "c3", "c4", "c5"]),
+        &causal("c", &["c2"]),
+    ]);
+    let table = page.split_once("<tbody").unwrap().1;
+    let places = [1, 2, 3, 4, 5].map(|n| table.find(&format!("title c{n}")));
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}");
+}
+
+#[test]
 fn files_that_are_no_results_are_refused() {
     let folder = Folder::new();
     let good = folder.results("good.json", &simple("GPU", 1.0));

@@ -47,6 +47,7 @@ struct Arguments {
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let rows = select(&arguments.rows)?;
+    end_if_wgpu_panics();
     let gpu = pollster::block_on(Gpu::from_env())?;
     let adapter = Adapter::new(gpu.adapter_info());
     println!("gqa on {adapter}");
@@ -72,6 +73,19 @@ fn main() -> Result<ExitCode> {
     }
     report.print();
     Ok(if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Ends the program if wgpu panics in a thread of burn's, for which burn would wait for ever.
+fn end_if_wgpu_panics() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        let in_wgpu = panic.location().is_some_and(|location| location.file().contains("wgpu-core"));
+        if in_wgpu && std::thread::current().name() != Some("main") {
+            eprintln!("wgpu has failed under burn; try again, row by row with --rows");
+            std::process::exit(3);
+        }
+    }));
 }
 
 /// The rows of these names, in the table's order.

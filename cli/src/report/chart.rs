@@ -16,7 +16,7 @@ const BAR: usize = 18;
 const GAP: usize = 10;
 
 /// As many characters of a title as a phone has room for.
-const TITLE_LENGTH: usize = 44;
+pub(crate) const TITLE_LENGTH: usize = 44;
 
 /// Past so many pixels the axis is written at the end too.
 const TALL: usize = 420;

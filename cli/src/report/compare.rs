@@ -3,13 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
-use gqa::bench::{BenchResults, Host, Row, RowKind};
+use gqa::bench::{BenchResults, GROUPS, Host, Row, RowKind};
 
 use super::labels::{self, Label};
 use super::read::ResultFile;
-
-/// The groups of the suite in the order of the page; others follow.
-const GROUPS: [&str; 8] = ["layer", "prefill", "causal", "window", "mask", "decode", "scaling", "linear"];
 
 /// Results that fit together.
 pub(crate) struct Comparison {
@@ -32,6 +29,8 @@ pub(crate) struct Group {
 
 /// One row id over all runs.
 pub(crate) struct Line {
+    /// The row's title, with what tells it from others of the group where it must.
+    pub(crate) title: String,
     /// The row of the first run that has it: its work is that of all.
     pub(crate) work: Row,
     /// For each run, its own row.
@@ -66,6 +65,8 @@ impl Comparison {
     pub(crate) fn new(files: Vec<ResultFile>) -> Result<Self> {
         meet(&files)?;
         let mut groups = side_by_side(&files)?;
+        groups.iter_mut().for_each(name);
+        // In the order of the suite; groups of other suites follow.
         let rank = |group: &Group| GROUPS.iter().position(|name| *name == group.name).unwrap_or(GROUPS.len());
         groups.sort_by_key(rank);
         let labels = labels::labels(&files.iter().map(|file| &file.results).collect::<Vec<_>>());
@@ -120,15 +121,18 @@ fn meet(files: &[ResultFile]) -> Result<()> {
     Ok(())
 }
 
-/// The rows of all files, those of one id in one line, in groups. Both in the order of their first appearance.
+/// The rows of all files, those of one id in one line, in groups. What a file adds stands behind what it has before it.
 fn side_by_side(files: &[ResultFile]) -> Result<Vec<Group>> {
-    let mut groups: Vec<Group> = Vec::new();
+    let mut groups: Vec<(Group, Order)> = Vec::new();
     // For each id, its first file and where its line is.
     let mut places: BTreeMap<&str, (&ResultFile, usize, usize)> = BTreeMap::new();
     for (run, file) in files.iter().enumerate() {
+        // The file's last line in each group.
+        let mut last: BTreeMap<usize, usize> = BTreeMap::new();
         for row in &file.results.rows {
             if let Some(&(first, group, line)) = places.get(row.id.as_str()) {
-                let line = &mut groups[group].lines[line];
+                last.insert(group, line);
+                let line = &mut groups[group].0.lines[line];
                 if let Some((what, theirs, own)) = difference(&line.work, row) {
                     bail!(
                         "row `{}` is different work: its {what} is {theirs} in {}, and {own} in {}",
@@ -140,18 +144,58 @@ fn side_by_side(files: &[ResultFile]) -> Result<Vec<Group>> {
                 line.cells[run] = Some(row.clone());
                 continue;
             }
-            let known = groups.iter().position(|group| group.name == row.group);
+            let known = groups.iter().position(|(group, _)| group.name == row.group);
             let group = known.unwrap_or_else(|| {
-                groups.push(Group { name: row.group.clone(), lines: Vec::new() });
+                groups.push((Group { name: row.group.clone(), lines: Vec::new() }, Order::default()));
                 groups.len() - 1
             });
             let mut cells = vec![None; files.len()];
             cells[run] = Some(row.clone());
-            places.insert(&row.id, (file, group, groups[group].lines.len()));
-            groups[group].lines.push(Line { work: row.clone(), cells });
+            let (Group { lines, .. }, order) = &mut groups[group];
+            order.add_behind(last.insert(group, lines.len()));
+            places.insert(&row.id, (file, group, lines.len()));
+            lines.push(Line { title: row.title.clone(), work: row.clone(), cells });
         }
     }
-    Ok(groups)
+    Ok(groups.into_iter().map(|(group, order)| Group { lines: order.apply(group.lines), ..group }).collect())
+}
+
+/// An order of lines that are numbered as they come: a chain.
+#[derive(Default)]
+struct Order {
+    first: Option<usize>,
+    /// For each line, the one behind it.
+    next: Vec<Option<usize>>,
+}
+
+impl Order {
+    /// Puts the line that comes next behind an earlier one, or before all.
+    fn add_behind(&mut self, earlier: Option<usize>) {
+        let new = Some(self.next.len());
+        let link = match earlier {
+            Some(earlier) => &mut self.next[earlier],
+            None => &mut self.first,
+        };
+        let behind = std::mem::replace(link, new);
+        self.next.push(behind);
+    }
+
+    fn apply(&self, lines: Vec<Line>) -> Vec<Line> {
+        let mut lines: Vec<_> = lines.into_iter().map(Some).collect();
+        let chain = std::iter::successors(self.first, |&line| self.next[line]);
+        chain.filter_map(|line| lines[line].take()).collect()
+    }
+}
+
+/// Makes titles unique in a group: with the dtype if that is enough, or else the id.
+fn name(group: &mut Group) {
+    for more in [|row: &Row| format!("{}, {}", row.title, row.dtype), |row: &Row| row.id.clone()] {
+        let mut count: BTreeMap<String, usize> = BTreeMap::new();
+        group.lines.iter().for_each(|line| *count.entry(line.title.clone()).or_default() += 1);
+        for line in group.lines.iter_mut().filter(|line| count[&line.title] > 1) {
+            line.title = more(&line.work);
+        }
+    }
 }
 
 /// What makes two rows different work, and how each has it.

@@ -118,15 +118,25 @@ pub(crate) fn shorten(text: &str, most: usize) -> String {
     format!("{}…", start.trim_end())
 }
 
-/// The words that all of `titles` begin with.
+/// The words that all of `titles` begin with. Separators at their ends do not tell words apart.
 pub(crate) fn common_start(titles: &[&str]) -> String {
     let Some((first, others)) = titles.split_first() else { return String::new() };
     let words: Vec<_> = first.split_whitespace().collect();
     let common = others.iter().fold(words.len(), |common, title| {
-        let same = words.iter().zip(title.split_whitespace()).take_while(|(a, b)| **a == *b).count();
+        let same = words.iter().zip(title.split_whitespace()).take_while(|(a, b)| bare(a) == bare(b)).count();
         common.min(same)
     });
     words[..common].join(" ")
+}
+
+/// The words that all of `titles` have, each at the same place.
+pub(crate) fn common_words(titles: &[&str]) -> String {
+    let Some((first, others)) = titles.split_first() else { return String::new() };
+    let everywhere = |&(i, word): &(usize, &str)| {
+        others.iter().all(|title| title.split_whitespace().nth(i).is_some_and(|own| own == word))
+    };
+    let words = first.split_whitespace().enumerate().filter(everywhere);
+    words.map(|(_, word)| word).collect::<Vec<_>>().join(" ")
 }
 
 /// The words of `title` after the first `start` of them.
@@ -187,6 +197,12 @@ mod tests {
         assert_eq!((bare(&start), after(titles[1], &start)), ("up 8 × 64", "tiled k".into()));
         assert_eq!(common_start(&titles[..1]), titles[0]);
         assert_eq!(common_start(&["a b", "c b"]), "");
+        assert_eq!(common_start(&["up 8 × 64", "up 8 × 64, tiled"]), "up 8 × 64");
+        assert_eq!(
+            common_words(&["T512 causal, window 256", "T1024 causal, window 256"]),
+            "causal, window 256"
+        );
+        assert_eq!(common_words(&["T512", "T1024"]), "");
     }
 
     #[test]

@@ -22,6 +22,14 @@ impl fmt::Display for Label {
     }
 }
 
+impl Label {
+    /// The label in at most about `most` characters: the name is cut, and what tells it from others stays.
+    pub(crate) fn shortened(&self, most: usize) -> Self {
+        let room = most.saturating_sub(self.detail.chars().count() + 2).max(8);
+        Self { name: format::shorten(&self.name, room), detail: self.detail.clone() }
+    }
+}
+
 /// A label for each, no two alike.
 pub(crate) fn labels(runs: &[&BenchResults]) -> Vec<Label> {
     let names: Vec<_> = runs.iter().map(|run| name(run)).collect();
@@ -135,6 +143,13 @@ mod tests {
     fn labelled(runs: &[BenchResults], expected: &[&str]) {
         let labels = labels(&runs.iter().collect::<Vec<_>>());
         assert_eq!(labels.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_short_label_keeps_what_tells_it_apart() {
+        let label = Label { name: "a very long name".into(), detail: "driver 2".into() };
+        assert_eq!(label.shortened(20).to_string(), "a very lo…, driver 2");
+        assert_eq!(label.shortened(26), label);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The forms of a projection beside each other: for each shape and each run, how close a form comes to the roofline.
 
+use gqa::bench::RowKind;
 use maud::{Markup, html};
 
 use super::chart::{Bar, Bars, Chart, Room, Value, badge};
@@ -8,44 +9,49 @@ use super::scale::Scale;
 use super::{format, sections};
 
 /// One projection and its candidates.
-struct Shape<'a> {
+pub(crate) struct Shape<'a> {
     title: String,
     forms: Vec<Form<'a>>,
 }
 
-struct Form<'a> {
-    name: String,
+pub(crate) struct Form<'a> {
+    /// None is the form that calls take, which may differ between adapters.
+    name: Option<String>,
     line: &'a Line,
 }
 
-pub(crate) fn render(comparison: &Comparison, lines: &[&Line]) -> Markup {
+pub(crate) fn render(comparison: &Comparison, shapes: &[Shape]) -> Markup {
     html! {
         p.note {
-            "Bars are shares of each adapter's own roofline, so they compare between adapters too; a star marks the best \
-             form there."
+            "Where a projection was measured in several forms, bars are shares of each adapter's own roofline, and a star \
+             marks the best form there."
         }
-        @for shape in shapes(lines) {
+        @for shape in shapes {
             figure.wide.forms {
                 figcaption {
                     b { (shape.title) } " — " (format::shape(&shape.forms[0].line.work)) ", "
                     (format::figure(shape.forms[0].line.work.flops / 1e9, 3)) " GFLOP"
                 }
-                div.blocks { @for run in &comparison.runs { (block(&shape, run)) } }
+                div.blocks { @for run in &comparison.runs { (block(shape, run)) } }
             }
         }
     }
 }
 
-/// Lines of the same work, in the order of their first.
-fn shapes<'a>(lines: &[&'a Line]) -> Vec<Shape<'a>> {
+/// The projections in `lines` that have several forms, and all other lines.
+pub(crate) fn shapes(lines: &[Line]) -> (Vec<Shape<'_>>, Vec<&Line>) {
+    let (projections, mut others): (Vec<&Line>, Vec<&Line>) =
+        lines.iter().partition(|line| line.work.kind == RowKind::Linear);
     let mut groups: Vec<Vec<&Line>> = Vec::new();
-    for &line in lines {
+    for line in projections {
         match groups.iter_mut().find(|group| same(group[0], line)) {
             Some(group) => group.push(line),
             None => groups.push(vec![line]),
         }
     }
-    groups.iter().map(|group| shape(group)).collect()
+    let (several, single): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| group.len() > 1);
+    others.extend(single.concat());
+    (several.iter().map(|group| shape(group)).collect(), others)
 }
 
 /// Whether two lines are candidates for the same projection.
@@ -57,14 +63,13 @@ fn same(a: &Line, b: &Line) -> bool {
 
 fn shape<'a>(lines: &[&'a Line]) -> Shape<'a> {
     let titles: Vec<_> = lines.iter().map(|line| line.work.title.as_str()).collect();
-    let start = if lines.len() > 1 { format::common_start(&titles) } else { String::new() };
-    let form = |&line: &&'a Line| {
-        let rest = format::after(&line.work.title, &start);
-        let name = match format::bare(&rest) {
-            "" => line.work.variant.clone(),
-            rest => rest.into(),
-        };
-        Form { name, line }
+    let start = format::common_start(&titles);
+    let rest = |line: &Line| format::bare(&format::after(&line.work.title, &start)).to_owned();
+    let unnamed = lines.iter().filter(|line| rest(line).is_empty()).count();
+    let form = |&line: &&'a Line| match rest(line) {
+        rest if !rest.is_empty() => Form { name: Some(rest), line },
+        _ if unnamed > 1 => Form { name: Some(line.title.clone()), line },
+        _ => Form { name: None, line },
     };
     let title = match format::bare(&start) {
         "" => titles[0],
@@ -88,7 +93,8 @@ fn block(shape: &Shape, run: &Run) -> Markup {
             text: format!("{} GFLOP/s", format::gflops(row)),
             best: several && row.time.median <= best,
         });
-        Bars { title: form.name.clone(), bars: vec![Bar { run: run.index, value }] }
+        let chosen = || row.map_or("as chosen".into(), |row| format!("as chosen: {}", row.variant));
+        Bars { title: form.name.clone().unwrap_or_else(chosen), bars: vec![Bar { run: run.index, value }] }
     };
     let chart = Chart {
         description: format!(

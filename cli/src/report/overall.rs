@@ -3,7 +3,7 @@
 use gqa::bench::{Host, RowKind};
 use maud::{Markup, html};
 
-use super::chart::{Bar, Bars, Chart, Room, Value};
+use super::chart::{Bar, Bars, Chart, Room, TITLE_LENGTH, Value};
 use super::compare::{Comparison, Line, Run, Standing};
 use super::scale::Scale;
 use super::{format, labels};
@@ -48,7 +48,7 @@ fn one(comparison: &Comparison, host: Host, runs: &[&Run]) -> Markup {
     let ratios: Vec<_> = means.iter().map(|(_, mean, _)| *mean).collect();
     let largest = ratios.iter().copied().fold(1.0, f64::max);
     let bar = |&(run, mean, won): &(&Run, f64, usize)| Bars {
-        title: run.label.to_string(),
+        title: run.label.shortened(TITLE_LENGTH).to_string(),
         bars: vec![Bar {
             run: run.index,
             value: Some(Value {

@@ -86,7 +86,8 @@ fn legend(comparison: &Comparison) -> Markup {
         nav.legend aria-label="Runs" tabindex="0" {
             @for run in &comparison.runs {
                 a class=(series(run.index)) href={ "#" (adapters::id(run)) } {
-                    (badge(run)) " " (run.label)
+                    (badge(run)) " " span.name { (run.label.name) }
+                    @if !run.label.detail.is_empty() { ", " (run.label.detail) }
                 }
             }
         }

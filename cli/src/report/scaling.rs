@@ -67,6 +67,19 @@ fn parts(id: &str) -> Vec<String> {
     parts
 }
 
+/// The id of a family, with an ellipsis where its members differ.
+fn common_id(family: &[&Line]) -> String {
+    let mut common = parts(&family[0].work.id);
+    for line in family {
+        for (part, own) in common.iter_mut().zip(parts(&line.work.id)) {
+            if *part != own {
+                *part = "…".into();
+            }
+        }
+    }
+    common.concat()
+}
+
 fn curve<'a>(family: &[&'a Line]) -> Option<Curve<'a>> {
     let query_grows = family.iter().any(|line| line.work.query_len != family[0].work.query_len);
     let length = |line: &Line| if query_grows { line.work.query_len } else { line.work.key_len };
@@ -78,10 +91,12 @@ fn curve<'a>(family: &[&'a Line]) -> Option<Curve<'a>> {
     }
     let axis = if query_grows { "T" } else { "S" };
     let titles: Vec<_> = family.iter().map(|line| line.work.title.as_str()).collect();
-    let common = format::common_start(&titles);
-    let title = format::bare(format::bare(&common).trim_end_matches(&format!(" {axis}")));
-    let title = if title.is_empty() { titles[0] } else { title };
-    Some(Curve { title: title.into(), axis, members })
+    let common = format::common_words(&titles);
+    let title = match format::bare(format::bare(&common).trim_end_matches(&format!(" {axis}"))) {
+        "" => common_id(family),
+        title => title.into(),
+    };
+    Some(Curve { title, axis, members })
 }
 
 impl Curve<'_> {

@@ -1,6 +1,5 @@
 //! A section for each group of rows: its plots, then its table.
 
-use gqa::bench::RowKind;
 use maud::{Markup, html};
 
 use super::chart::{Bar, Bars, Chart, Room, Value};
@@ -15,20 +14,20 @@ pub(crate) fn heading(group: &str) -> (&str, &'static str) {
         "prefill" => ("Prefill", "Attention over a whole prompt."),
         "causal" => ("Causal", "Attention where a query sees the keys up to its own."),
         "window" => ("Window", "Attention where a query sees the keys near its own."),
-        "mask" => ("Mask", "Attention under masks that come as tensors."),
+        "mask" => ("Mask", "Attention under masks that come as tensors, and under dropout."),
         "decode" => ("Decode", "Few queries over many keys, as when text is generated."),
         "scaling" => ("Scaling", "The same attention over more and more tokens."),
-        "linear" => {
-            ("Linear", "One projection in each of its forms: what choosing a form for an adapter is worth.")
-        }
+        "linear" => (
+            "Linear",
+            "One projection, as it is chosen for each adapter and, where they were measured, in each of its forms.",
+        ),
         other => (other, ""),
     }
 }
 
 pub(crate) fn render(comparison: &Comparison, group: &Group, id: &str) -> Markup {
     let (title, sentence) = heading(&group.name);
-    let (forms, others): (Vec<_>, Vec<_>) =
-        group.lines.iter().partition(|line| line.work.kind == RowKind::Linear);
+    let (shapes, others) = linear::shapes(&group.lines);
     let (curves, others) = match group.name.as_str() {
         "scaling" => scaling::curves(others),
         _ => (Vec::new(), others),
@@ -43,7 +42,7 @@ pub(crate) fn render(comparison: &Comparison, group: &Group, id: &str) -> Markup
             @if !others.is_empty() {
                 div.figures { (times(comparison, &others)) (shares(comparison, &others)) }
             }
-            @if !forms.is_empty() { (linear::render(comparison, &forms)) }
+            @if !shapes.is_empty() { (linear::render(comparison, &shapes)) }
             (tables::render(comparison, group))
         }
     }
@@ -51,7 +50,7 @@ pub(crate) fn render(comparison: &Comparison, group: &Group, id: &str) -> Markup
 
 fn bars(comparison: &Comparison, lines: &[&Line], value: impl Fn(&Line, &Run) -> Option<Value>) -> Vec<Bars> {
     let of = |line: &Line| Bars {
-        title: line.work.title.clone(),
+        title: line.title.clone(),
         bars: comparison.runs.iter().map(|run| Bar { run: run.index, value: value(line, run) }).collect(),
     };
     lines.iter().map(|line| of(line)).collect()

@@ -34,7 +34,7 @@ fn row(comparison: &Comparison, line: &Line) -> Markup {
     html! {
         tr role="row" {
             th scope="row" role="rowheader" {
-                span.title { (line.work.title) }
+                span.title { (line.title) }
                 span.shape { (format::shape(&line.work)) }
                 code { (line.work.id) }
             }
