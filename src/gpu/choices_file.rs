@@ -8,6 +8,8 @@ use std::fs;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
+use etcetera::BaseStrategy as _;
+use etcetera::base_strategy::choose_native_strategy;
 use serde::{Deserialize, Serialize};
 
 use super::context::lock;
@@ -80,7 +82,7 @@ impl Gpu {
 fn path() -> Option<PathBuf> {
     let folder = match std::env::var_os("GQA_CACHE_DIR") {
         Some(folder) if !folder.is_empty() => PathBuf::from(folder),
-        _ => dirs::cache_dir()?.join("gqa"),
+        _ => choose_native_strategy().ok()?.cache_dir().join("gqa"),
     };
     Some(folder.join("choices.json"))
 }
