@@ -6,7 +6,7 @@
 //! ```
 
 use crate::dropout::Dropout;
-use crate::gpu::{Gpu, Pass, Recorded, Slot, Submitter, Tensor, Workspace};
+use crate::gpu::{Gpu, Pass, Slot, Tensor, Workspace};
 use crate::kernels::{
     attention_forward, cast, check_binding, check_words, dropout, scores, softmax, weighted_values,
 };
@@ -45,8 +45,8 @@ pub struct AttentionOptions<'a> {
     pub dropout: Option<Dropout>,
     /// Whether to return the probabilities, which takes memory for them: O(T · S).
     pub return_attention_scores: bool,
-    /// The path to take. `None` is [`Fused`](AttentionPath::Fused) unless scores are wanted, queries are few, or the heads
-    /// are too wide for the device; [`AttentionOutput::path`] says which.
+    /// The path to take. `None` is [`Fused`](AttentionPath::Fused) unless scores are wanted or the heads are too wide for
+    /// the device; [`AttentionOutput::path`] says which.
     pub path: Option<AttentionPath>,
 }
 
@@ -91,17 +91,7 @@ pub async fn scaled_dot_product_attention(
     if let Some(shape) = plan.shape()? {
         shape.tune(q.gpu()).await?;
     }
-    q.gpu()
-        .checked(OPERATION, || {
-            let output = plan.allocate()?;
-            let mut encoder = q.gpu().device().create_command_encoder(&Default::default());
-            let (form, recorded) = plan.record(&mut encoder, Submitter::Library, &output)?;
-            q.gpu().queue().submit([encoder.finish()]);
-            drop(recorded);
-            let AttentionTensors { output, lse, attention_scores } = output;
-            Ok(AttentionOutput { output, lse, attention_scores, path: plan.path, form })
-        })
-        .await
+    q.gpu().submit(OPERATION, |pass| plan.record(pass, &plan.allocate()?)).await
 }
 
 /// What [`encode_scaled_dot_product_attention`] writes to.
@@ -170,10 +160,7 @@ pub fn encode_scaled_dot_product_attention(
     }
     plan.masks.lend();
     output.attention_scores.iter().for_each(Tensor::lend);
-    let (form, _) = plan.record(encoder, Submitter::Caller, output)?;
-    let AttentionTensors { output, lse, attention_scores } = output.clone();
-    let attention_scores = attention_scores.filter(|_| plan.scores);
-    Ok(AttentionOutput { output, lse, attention_scores, path: plan.path, form })
+    plan.record(&mut Pass::begin(gpu, encoder), output)
 }
 
 /// Fails unless there is a tensor of this shape and type, on this device.
@@ -271,16 +258,11 @@ impl<'a> Plan<'a> {
         })
     }
 
-    fn record(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        submitter: Submitter,
-        output: &AttentionTensors,
-    ) -> Result<(Option<&'static str>, Recorded)> {
-        let (gpu, dtype) = (self.q.gpu(), self.q.dtype());
-        let mut pass = Pass::begin(gpu, encoder, submitter);
+    fn record(&self, pass: &mut Pass<'_>, output: &AttentionTensors) -> Result<AttentionOutput> {
+        let dtype = self.q.dtype();
         let count = self.q.shape().iter().product();
-        let wide = (dtype != DType::F32).then(|| Workspace::new(gpu, "out", count as u64));
+        let wide = (dtype != DType::F32).then(|| Workspace::new(pass.gpu(), "out", count as u64));
+        let scores = output.attention_scores.as_ref().filter(|_| self.scores);
         let out = wide.as_ref().map_or(output.output.slot(), Workspace::slot);
         let attention = Attention {
             operation: OPERATION,
@@ -293,15 +275,21 @@ impl<'a> Plan<'a> {
             masks: self.masks,
             scale: self.scale,
             dropout: self.dropout,
-            scores: output.attention_scores.as_ref().filter(|_| self.scores),
+            scores,
             lse: Some(output.lse.slot()),
             out,
         };
-        let form = attention.encode(&mut pass)?;
+        let form = attention.encode(pass)?;
         if wide.is_some() {
-            cast::cast(&mut pass, (out, DType::F32), (output.output.slot(), dtype), count)?;
+            cast::cast(pass, (out, DType::F32), (output.output.slot(), dtype), count)?;
         }
-        Ok((form, pass.end()))
+        Ok(AttentionOutput {
+            output: output.output.clone(),
+            lse: output.lse.clone(),
+            attention_scores: scores.cloned(),
+            path: self.path,
+            form,
+        })
     }
 }
 

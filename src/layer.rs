@@ -7,7 +7,7 @@ use crate::attention::{
     Attention, AttentionPath, check_float, check_output, check_sizes, choose_path, default_scale,
 };
 use crate::dropout::{Dropout, call_seed};
-use crate::gpu::{Gpu, Pass, Recorded, Slot, Submitter, Tensor, Tuning, Workspace};
+use crate::gpu::{Gpu, Pass, Slot, Tensor, Tuning, Workspace};
 use crate::kernels::attention_forward;
 use crate::kernels::cast::cast;
 use crate::kernels::check_words;
@@ -75,8 +75,8 @@ pub struct CallOptions<'a> {
     pub seed: Option<u64>,
     /// Position of the first query among the keys.
     pub q_offset: u32,
-    /// The path to take. `None` is [`Fused`](AttentionPath::Fused) unless scores are wanted, queries are few, or the heads
-    /// are too wide for the device; [`CallOutput::path`] says which.
+    /// The path to take. `None` is [`Fused`](AttentionPath::Fused) unless scores are wanted or the heads are too wide for
+    /// the device; [`CallOutput::path`] says which.
     pub path: Option<AttentionPath>,
     /// Position of the first batch element, when a batch is split over calls: the parts then drop what the whole would.
     pub batch_offset: u32,
@@ -163,17 +163,7 @@ impl GroupedQueryAttention {
     ) -> Result<CallOutput> {
         let plan = self.plan(query, value, options)?;
         self.tune_plan(&plan, options).await?;
-        self.gpu
-            .checked(OPERATION, || {
-                let output = self.outputs(&plan)?;
-                let mut encoder = self.gpu.device().create_command_encoder(&Default::default());
-                let (called, recorded) =
-                    self.record(&mut encoder, Submitter::Library, &plan, options, &output)?;
-                self.gpu.queue().submit([encoder.finish()]);
-                drop(recorded);
-                Ok(called)
-            })
-            .await
+        self.gpu.submit(OPERATION, |pass| self.record(pass, &plan, options, &self.outputs(&plan)?)).await
     }
 
     /// Measures the forms of the kernels that a call with these arguments takes, if that has not been done and
@@ -260,7 +250,7 @@ impl GroupedQueryAttention {
         }
         plan.masks.lend();
         output.attention_scores.iter().for_each(Tensor::lend);
-        Ok(self.record(encoder, Submitter::Caller, &plan, options, output)?.0)
+        self.record(&mut Pass::begin(&self.gpu, encoder), &plan, options, output)
     }
 
     /// Checks the arguments of a call.
@@ -341,12 +331,11 @@ impl GroupedQueryAttention {
     /// The data flow.
     fn record(
         &self,
-        encoder: &mut wgpu::CommandEncoder,
-        submitter: Submitter,
+        pass: &mut Pass<'_>,
         plan: &Plan<'_>,
         options: &CallOptions<'_>,
         output: &OutputTensors,
-    ) -> Result<(CallOutput, Recorded)> {
+    ) -> Result<CallOutput> {
         let Dims { batch: b, query_len: t, key_len: s, query_heads: h, key_heads: hkv, head_dim: d } =
             plan.dims;
         let FeatureWidths { query: c, key: ck, value: cv } = self.widths;
@@ -358,8 +347,6 @@ impl GroupedQueryAttention {
         let v = self.workspace("v", &[b, s, hkv, d]);
         let out = self.workspace("out", &[b, t, h, d]);
 
-        let mut recording = Pass::begin(&self.gpu, encoder, submitter);
-        let pass = &mut recording;
         let query_input = self.cast_input(pass, plan.query)?; // [B,T,C]
         let key_input = self.cast_input(pass, plan.key)?; // [B,S,Ck]
         let value_input = self.cast_input(pass, plan.value)?; // [B,S,Cv]
@@ -403,14 +390,13 @@ impl GroupedQueryAttention {
             self.attention_output.apply(pass, attended, None, wide.slot(), sizes)?;
             cast(pass, (wide.slot(), DType::F32), (result, dtype), b * t * c)?;
         }
-        let called = CallOutput {
+        Ok(CallOutput {
             attention_output: output.attention_output.clone(),
             attention_scores: scores.cloned(),
             dropout_seed: dropout.map(|dropout| dropout.seed),
             path: plan.path,
             attention_form,
-        };
-        Ok((called, recording.end()))
+        })
     }
 
     /// An f32 intermediate of this shape.

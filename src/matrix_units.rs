@@ -1,13 +1,15 @@
 //! The test that matrix units must pass on a device before they are used: every form of every kernel that uses them runs
 //! once on small operands, and the host computes the same.
 
-use crate::gpu::{Gpu, MatrixUnits, Pass, Submitter, Tensor};
+use crate::gpu::{Gpu, MatrixUnits, Tensor};
 use crate::kernels::attention_forward::{self, AttentionForward, attention_forward};
 use crate::kernels::linear::{self, Linear, linear};
 use crate::mask::Masks;
 use crate::shapes::Dims;
 use crate::tuning::Form as _;
 use crate::{Array, DType, Error, Result, philox4x32_10, reference};
+
+const OPERATION: &str = "matrix units";
 
 /// The largest error of a result, as a part of the sum of the absolute values that it is the sum of. Sums in f16 are off by
 /// more; those of any f32 that hardware has, by much less.
@@ -72,7 +74,7 @@ async fn test_linear(gpu: &Gpu, form: linear::Form, case: usize) -> Result<Resul
         y: y.slot(),
         sizes: [m, k, n],
     };
-    run(gpu, |pass| linear(pass, &operands, form)).await?;
+    gpu.submit(OPERATION, |pass| linear(pass, &operands, form)).await?;
     let got = y.to_array().await?.to_f64();
     let of = |x: &[f64], w: &[f64], bias: &[f64]| reference::linear(x, w, Some(bias), [m, k, n]);
     let absolute = |values: &[f64]| values.iter().map(|x| x.abs()).collect::<Vec<_>>();
@@ -109,18 +111,10 @@ async fn test_attention(gpu: &Gpu, form: attention_forward::Form, case: usize) -
     ];
     let out = Tensor::from_array(gpu, &Array::from_fn(q_shape, |_| POISON), DType::F32).await?;
     let lse = Tensor::from_array(gpu, &Array::from_fn([batch, h, t], |_| POISON), DType::F32).await?;
-    let masks = Masks {
-        attention_mask: None,
-        query_mask: None,
-        value_mask: None,
-        key_mask: None,
-        causal: true,
-        q_offset: offset as u32,
-        sliding_window: None,
-    };
-    run(gpu, |pass| {
+    let masks = Masks { causal: true, q_offset: offset as u32, ..Masks::default() };
+    gpu.submit(OPERATION, |pass| {
         let v = (v_tensor.slot(), v_tensor.dtype());
-        let (visibility, bits) = masks.pack("matrix units", pass, &dims, Some(v))?;
+        let (visibility, bits) = masks.pack(OPERATION, pass, &dims, Some(v))?;
         let operands = AttentionForward {
             q: (q_tensor.slot(), q_tensor.dtype()),
             k: (k_tensor.slot(), k_tensor.dtype()),
@@ -168,17 +162,4 @@ async fn operand(gpu: &Gpu, shape: [usize; 2], seed: u32, dtype: DType) -> Resul
     });
     let tensor = Tensor::from_array(gpu, &array, dtype).await?;
     Ok((tensor, reference::cast(&array.to_f64(), DType::F16).into_data()))
-}
-
-async fn run(gpu: &Gpu, record: impl FnOnce(&mut Pass<'_>) -> Result<()>) -> Result<()> {
-    gpu.checked("matrix units", || {
-        let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        let mut pass = Pass::begin(gpu, &mut encoder, Submitter::Library);
-        record(&mut pass)?;
-        let recorded = pass.end();
-        gpu.queue().submit([encoder.finish()]);
-        drop(recorded);
-        Ok(())
-    })
-    .await
 }

@@ -2,7 +2,7 @@
 
 use web_time::{Duration, Instant};
 
-use crate::gpu::{ChoiceSource, Class, Gpu, Pass, Submitter, Tuning, Workspace};
+use crate::gpu::{ChoiceSource, Class, Gpu, Pass, Tuning, Workspace};
 use crate::kernels::{attention_forward, linear};
 use crate::{Error, Result};
 
@@ -176,16 +176,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 /// Runs a form once and waits for it: seconds.
 async fn run<F: Form>(gpu: &Gpu, form: F, record: &impl Fn(&mut Pass<'_>, F) -> Result<()>) -> Result<f64> {
     let start = Instant::now();
-    gpu.checked("tuning", || {
-        let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        let mut pass = Pass::begin(gpu, &mut encoder, Submitter::Library);
-        record(&mut pass, form)?;
-        let recorded = pass.end();
-        gpu.queue().submit([encoder.finish()]);
-        drop(recorded);
-        Ok(())
-    })
-    .await?;
+    gpu.submit("tuning", |pass| record(pass, form)).await?;
     gpu.finish().await?;
     Ok(start.elapsed().as_secs_f64())
 }

@@ -2,13 +2,13 @@
 
 use super::RowKind;
 use super::case::{Case, Extra, Sizes};
-use crate::gpu::{Pass, Submitter};
+use crate::gpu::Pass;
 use crate::kernels::linear::{self, Linear, linear};
 use crate::tuning::Form as _;
 use crate::{
     AttentionOptions, AttentionPath, AttentionTensors, CallOptions, DType, Dropout, Element, Error,
     FeatureWidths, Gpu, GroupedQueryAttention, OutputTensors, Result, Tensor, allocate_attention_output,
-    encode_scaled_dot_product_attention, scaled_dot_product_attention,
+    encode_scaled_dot_product_attention, tune_scaled_dot_product_attention,
 };
 
 /// A case that can be recorded.
@@ -110,7 +110,7 @@ impl Prepared {
                     }),
                 };
                 if tuned {
-                    scaled_dot_product_attention(&q, &k, &v, &masks.options()).await?;
+                    tune_scaled_dot_product_attention(&q, &k, &v, &masks.options()).await?;
                 }
                 let output = allocate_attention_output(&q, &k, &v, &masks.options()).await?;
                 Ok(Self::Attention { q, k, v, masks, output })
@@ -148,7 +148,7 @@ impl Prepared {
             Self::Linear { x, w, bias, y, sizes, form } => {
                 let gpu = x.gpu();
                 let form = form.unwrap_or_else(|| shape(*sizes, x.dtype()).form(gpu));
-                let mut pass = Pass::begin(gpu, encoder, Submitter::Caller);
+                let mut pass = Pass::begin(gpu, encoder);
                 let operands = Linear {
                     x: (x.slot(), x.dtype()),
                     w: w.slot(),

@@ -2,7 +2,7 @@
 
 use super::Roofline;
 use super::timer::{Sample, Timer};
-use crate::gpu::{Pass, Submitter};
+use crate::gpu::Pass;
 use crate::kernels::cast::cast;
 use crate::kernels::peak::{ACCUMULATORS, MAX_ITERATIONS, multiply_adds, peak};
 use crate::{DType, Error, Gpu, Result, Tensor};
@@ -110,7 +110,7 @@ async fn repeated(timer: &Timer, form: [u32; 2], y: &Tensor, runs: usize) -> Res
 
 async fn run(timer: &Timer, [accumulators, iterations]: [u32; 2], y: &Tensor) -> Result<Sample> {
     let recorded = timer.sample(|encoder| {
-        let mut pass = Pass::begin(y.gpu(), encoder, Submitter::Caller);
+        let mut pass = Pass::begin(y.gpu(), encoder);
         peak(&mut pass, [accumulators, iterations], STEP, y.slot(), INVOCATIONS)
     });
     Ok(recorded.await?.1)
@@ -138,7 +138,7 @@ async fn copies(gpu: &Gpu, timer: &Timer, ways: &[bool], runs: usize) -> Result<
         for _ in 0..=runs {
             let recorded = timer.sample(|encoder| {
                 if by_kernel {
-                    let mut pass = Pass::begin(gpu, encoder, Submitter::Caller);
+                    let mut pass = Pass::begin(gpu, encoder);
                     return cast(&mut pass, (from.slot(), DType::F32), (to.slot(), DType::F32), count);
                 }
                 encoder.copy_buffer_to_buffer(from.buffer(), 0, to.buffer(), 0, bytes);

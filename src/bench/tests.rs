@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::timer::Timer;
 use super::*;
-use crate::gpu::{Pass, Submitter};
+use crate::gpu::Pass;
 use crate::kernels::peak::peak;
 use crate::{DType, Error, Gpu, Tensor};
 
@@ -138,7 +138,7 @@ fn the_time_follows_the_work() {
         for _ in 0..60 {
             for (least, iterations) in least.iter_mut().zip([1, 250, 1000]) {
                 let recorded = timer.sample(|encoder| {
-                    let mut pass = Pass::begin(&gpu, encoder, Submitter::Caller);
+                    let mut pass = Pass::begin(&gpu, encoder);
                     peak(&mut pass, [4, iterations], [0.9, 0.1], y.slot(), 4096)
                 });
                 let sample = recorded.await?.1;

@@ -185,8 +185,8 @@ fn layout_entry(index: u32, binding: Binding) -> wgpu::BindGroupLayoutEntry {
 
 /// Who submits the encoder that a pass is recorded into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Submitter {
-    /// The library, before the [`Recorded`] is dropped.
+pub(super) enum Submitter {
+    /// The library, as soon as it is recorded.
     Library,
     /// The caller, whenever they like, and never more than once.
     Caller,
@@ -197,25 +197,41 @@ pub(crate) struct Pass<'a> {
     gpu: &'a Gpu,
     pass: wgpu::ComputePass<'static>,
     submitter: Submitter,
+    /// Those of its dispatches. While they are held here, their contents stay what they are.
     uniforms: Vec<Arc<wgpu::Buffer>>,
 }
 
-/// A pass that has ended. Until this is dropped, its parameters stay what they are.
-pub(crate) struct Recorded {
-    _uniforms: Vec<Arc<wgpu::Buffer>>,
+impl Gpu {
+    /// Records a pass in an encoder of the library's own and submits it, under error scopes.
+    pub(crate) async fn submit<T>(
+        &self,
+        operation: &'static str,
+        record: impl FnOnce(&mut Pass<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.checked(operation, || {
+            let mut encoder = self.device().create_command_encoder(&Default::default());
+            let mut pass = Pass::new(self, &mut encoder, Submitter::Library);
+            let recorded = record(&mut pass)?;
+            let Pass { pass, uniforms, .. } = pass;
+            drop(pass);
+            self.queue().submit([encoder.finish()]);
+            drop(uniforms);
+            Ok(recorded)
+        })
+        .await
+    }
 }
 
 impl<'a> Pass<'a> {
-    /// Begins a pass in the encoder, which takes no other command until this has ended.
-    pub(crate) fn begin(gpu: &'a Gpu, encoder: &mut wgpu::CommandEncoder, submitter: Submitter) -> Self {
+    /// Begins a pass in the caller's encoder, which takes no other command until this is dropped.
+    pub(crate) fn begin(gpu: &'a Gpu, encoder: &mut wgpu::CommandEncoder) -> Self {
+        Self::new(gpu, encoder, Submitter::Caller)
+    }
+
+    fn new(gpu: &'a Gpu, encoder: &mut wgpu::CommandEncoder, submitter: Submitter) -> Self {
         let descriptor = wgpu::ComputePassDescriptor { label: Some("gqa"), timestamp_writes: None };
         let pass = encoder.begin_compute_pass(&descriptor).forget_lifetime();
         Self { gpu, pass, submitter, uniforms: Vec::new() }
-    }
-
-    /// Ends the pass. What it returns is to be kept until the encoder is submitted, if the library does that.
-    pub(crate) fn end(self) -> Recorded {
-        Recorded { _uniforms: self.uniforms }
     }
 
     pub(crate) fn gpu(&self) -> &'a Gpu {

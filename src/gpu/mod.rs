@@ -19,7 +19,7 @@ pub use adapter::{AdapterFacts, adapters};
 pub use choices::{Choice, ChoiceSource, Tuning};
 pub(crate) use choices::{Class, ClassShape, size_class};
 pub use context::{Gpu, GpuUsage};
-pub(crate) use kernel::{Binding, Constant, Constants, Kernel, Pass, Recorded, Submitter};
+pub(crate) use kernel::{Binding, Constant, Constants, Kernel, Pass};
 pub use matrix_units::MatrixUnits;
 pub(crate) use matrix_units::Units;
 pub(crate) use operand::{element_constant, is_on, operand, result};

@@ -1,7 +1,7 @@
 //! What the tests of kernels share: tensors and what the reference sees of them, runs, checks.
 
 pub(super) use super::compare::compare;
-use crate::gpu::{Pass, Submitter};
+use crate::gpu::Pass;
 use crate::reference;
 use crate::shapes::{Dims, Queries};
 use crate::{Array, DType, Gpu, Tensor};
@@ -36,16 +36,7 @@ pub(super) fn poisoned(gpu: &Gpu, shape: &[usize], dtype: DType) -> Tensor {
 }
 
 pub(super) fn run(gpu: &Gpu, record: impl FnOnce(&mut Pass<'_>) -> crate::Result<()>) {
-    let work = gpu.checked("test", || {
-        let mut encoder = gpu.device().create_command_encoder(&Default::default());
-        let mut pass = Pass::begin(gpu, &mut encoder, Submitter::Library);
-        record(&mut pass)?;
-        let recorded = pass.end();
-        gpu.queue().submit([encoder.finish()]);
-        drop(recorded);
-        Ok(())
-    });
-    pollster::block_on(work).unwrap();
+    pollster::block_on(gpu.submit("test", record)).unwrap();
 }
 
 pub(super) fn read(tensor: &Tensor) -> Vec<f64> {
