@@ -228,15 +228,8 @@ fn main(
 #for i in ROWS: let f$i = factor[row_lane * ROWS + $iu];
 #for i in ROWS, j in QUADS: a$i_$j *= f$i;
         let quads = (min(end - block, KEY_BLOCK) + 3u) / 4u;
-        var tame = !WEIGH;
-#if WEIGH
-        var wild = 0u;
-        for (var w = 0u; w < BLOCK_WORDS; w++) {
-            let s = min(block + 32u * w, params.key_len - 1u);
-            wild |= mask_bits[params.visibility.wild_start + (b * params.key_heads + key_head) * params.visibility.wild_stride + (s >> 5u)];
-        }
-        tame = wild == 0u;
-#end
+        var tame = true;
+#if WEIGH: tame = !block_is_wild(b, key_head, block);
         if (tame) {
 #for j in QUADS: let d$j = 4u * min(column_lane + $ju * COLUMN_LANES, ROW_QUADS - 1u);
             // Of v's elements, or of its vectors of four: nothing in the loop but additions, beside the multiply-adds.

@@ -47,12 +47,6 @@ var<workgroup> grown: atomic<u32>;
 // Whether any row sees a key of the block.
 var<workgroup> block_seen: atomic<u32>;
 
-/// Whether key s of this batch element and head has a value that is NaN or infinite.
-fn is_wild(b: u32, key_head: u32, s: u32) -> bool {
-    return mask_bit(
-        params.visibility.wild_start + (b * params.key_heads + key_head) * params.visibility.wild_stride, s);
-}
-
 fn scores_quad(at: u32) -> vec4<f32> {
     return vec4<f32>(scores[at], scores[at + 1u], scores[at + 2u], scores[at + 3u]);
 }
@@ -275,12 +269,7 @@ fn main(
 
             // out = out · shrink, and what a probability takes of values that are NaN or infinite.
             var wild = false;
-#if WEIGH
-            for (var w = 0u; w < BLOCK_WORDS; w++) {
-                let s = min(block + 32u * w, params.key_len - 1u);
-                wild |= mask_bits[params.visibility.wild_start + (b * params.key_heads + key_head) * params.visibility.wild_stride + (s >> 5u)] != 0u;
-            }
-#end
+#if WEIGH: wild = block_is_wild(b, key_head, block);
             if (wild || atomicLoad(&grown) != 0u) {
 #for c in DEPTH
                 if (working) {

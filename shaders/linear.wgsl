@@ -8,7 +8,6 @@
 
 const TILE_ROWS: u32 = ROW_LANES * ROWS;
 const TILE_QUADS: u32 = COLUMN_LANES * QUADS;
-const STEP: u32 = select(4u, 16u, STAGED);
 
 #if STAGED
 // One more vector a row than 16 k take, against bank conflicts.

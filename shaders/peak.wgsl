@@ -31,39 +31,12 @@ fn main(
     let offset = vec4<f32>(params.offset);
     let end = params.iterations;
 
-    var a0 = start(i, 0u);
-    var a1 = start(i, 1u);
-    var a2 = start(i, 2u);
-    var a3 = start(i, 3u);
-    var a4 = start(i, 4u);
-    var a5 = start(i, 5u);
-    var a6 = start(i, 6u);
-    var a7 = start(i, 7u);
+#for j in ACCUMULATORS: var a$j = start(i, $ju);
     for (var step = 0u; step < end; step++) {
-        a0 = a0 * scale + offset; a1 = a1 * scale + offset;
-        if (ACCUMULATORS > 2u) { a2 = a2 * scale + offset; a3 = a3 * scale + offset; }
-        if (ACCUMULATORS > 4u) { a4 = a4 * scale + offset; a5 = a5 * scale + offset; }
-        if (ACCUMULATORS > 6u) { a6 = a6 * scale + offset; a7 = a7 * scale + offset; }
-
-        a0 = a0 * scale + offset; a1 = a1 * scale + offset;
-        if (ACCUMULATORS > 2u) { a2 = a2 * scale + offset; a3 = a3 * scale + offset; }
-        if (ACCUMULATORS > 4u) { a4 = a4 * scale + offset; a5 = a5 * scale + offset; }
-        if (ACCUMULATORS > 6u) { a6 = a6 * scale + offset; a7 = a7 * scale + offset; }
-
-        a0 = a0 * scale + offset; a1 = a1 * scale + offset;
-        if (ACCUMULATORS > 2u) { a2 = a2 * scale + offset; a3 = a3 * scale + offset; }
-        if (ACCUMULATORS > 4u) { a4 = a4 * scale + offset; a5 = a5 * scale + offset; }
-        if (ACCUMULATORS > 6u) { a6 = a6 * scale + offset; a7 = a7 * scale + offset; }
-
-        a0 = a0 * scale + offset; a1 = a1 * scale + offset;
-        if (ACCUMULATORS > 2u) { a2 = a2 * scale + offset; a3 = a3 * scale + offset; }
-        if (ACCUMULATORS > 4u) { a4 = a4 * scale + offset; a5 = a5 * scale + offset; }
-        if (ACCUMULATORS > 6u) { a6 = a6 * scale + offset; a7 = a7 * scale + offset; }
+#for unrolled in 4, j in ACCUMULATORS: a$j = a$j * scale + offset;
     }
-    var sums = a0 + a1;
-    if (ACCUMULATORS > 2u) { sums += a2 + a3; }
-    if (ACCUMULATORS > 4u) { sums += a4 + a5; }
-    if (ACCUMULATORS > 6u) { sums += a6 + a7; }
+    var sums = vec4<f32>();
+#for j in ACCUMULATORS: sums += a$j;
     if (i < params.length) {
         y[i] = sums.x + sums.y + sums.z + sums.w;
     }

@@ -12,7 +12,6 @@ use crate::kernels::{
 };
 use crate::mask::{Masks, Visibility};
 use crate::shapes::{Dims, Queries};
-use crate::tuning::Form as _;
 use crate::{DType, Error, Result};
 
 /// The two ways to the same result.
@@ -242,7 +241,6 @@ impl<'a> Plan<'a> {
             types: [self.q.dtype(), self.k.dtype(), self.v.dtype()],
             visibility: self.masks.visibility(OPERATION, &self.dims)?,
             dropout: self.dropout.is_some(),
-            weigh: self.masks.hide() || self.dropout.is_some(),
             half: self.is_half(),
         }))
     }
@@ -411,12 +409,12 @@ impl Attention<'_> {
                 own_lse.slot()
             }
         };
-        // Values of keys that are not seen may be anything.
-        let weigh = self.path == AttentionPath::Fused && (self.masks.hide() || self.dropout.is_some());
-        let (visibility, mask_bits) = self.masks.pack(self.operation, pass, dims, weigh.then_some(self.v))?;
+        let v = (self.path == AttentionPath::Fused).then_some(self.v);
+        let (visibility, mask_bits) =
+            self.masks.pack(self.operation, pass, dims, v, self.dropout.is_some())?;
         let masks = (visibility, mask_bits.slot());
         match self.path {
-            AttentionPath::Fused => self.encode_fused(pass, masks, lse, weigh).map(Some),
+            AttentionPath::Fused => self.encode_fused(pass, masks, lse).map(Some),
             AttentionPath::Chained => self.encode_chained(pass, masks, lse).map(|()| None),
         }
     }
@@ -426,14 +424,12 @@ impl Attention<'_> {
         pass: &mut Pass<'_>,
         masks: (Visibility, Slot<'_>),
         lse: Slot<'_>,
-        weigh: bool,
     ) -> Result<&'static str> {
         let shape = attention_forward::Shape {
             dims: self.dims,
             types: [self.q.1, self.k.1, self.v.1],
             visibility: masks.0,
             dropout: self.dropout.is_some(),
-            weigh,
             half: self.half,
         };
         let form = shape.form(pass.gpu());
@@ -448,8 +444,8 @@ impl Attention<'_> {
             out: self.out,
             lse,
         };
-        attention_forward::attention_forward(pass, &self.dims, &operands, form, weigh)?;
-        Ok(form.name())
+        attention_forward::attention_forward(pass, &self.dims, &operands, form)?;
+        Ok(form.name)
     }
 
     /// The ranges of queries that are run one after the other, so that their probabilities fit the adapter; all at once if

@@ -6,8 +6,8 @@ use crate::{Error, Result};
 ///
 /// The element (b, h, t, s) is dropped when word `s % 4` of Philox4x32-10 with the counter
 /// `(s / 4, t + q_offset, h, b + batch_offset)` and the key `seed` is below `probability` · 2³². The pattern depends
-/// on coordinates alone: not on the adapter, the path, or how a batch is split.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// on coordinates alone: not on the adapter, the path, or how a batch is split. The default drops nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Dropout {
     /// The probability of dropping, in [0, 1).
     pub probability: f64,

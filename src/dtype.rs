@@ -26,6 +26,11 @@ impl DType {
         }
     }
 
+    /// 32-bit words that so many elements take.
+    pub(crate) fn words(self, count: usize) -> u64 {
+        (count as u64 * self.size() as u64).div_ceil(4)
+    }
+
     /// Its short name, such as `f32`.
     pub(crate) fn name(self) -> &'static str {
         match self {

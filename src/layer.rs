@@ -197,7 +197,6 @@ impl GroupedQueryAttention {
                 types: [DType::F32; 3],
                 visibility: plan.masks.visibility(OPERATION, &plan.dims)?,
                 dropout,
-                weigh: plan.masks.hide() || dropout,
                 half: dtype == DType::F16,
             };
             shape.tune(&self.gpu).await?;
@@ -411,8 +410,7 @@ impl GroupedQueryAttention {
             return Ok(Input::AsGiven(tensor));
         }
         let count = tensor.shape().iter().product::<usize>();
-        let words = (count as u64 * dtype.size() as u64).div_ceil(4);
-        let workspace = Workspace::new(&self.gpu, "input", words);
+        let workspace = Workspace::new(&self.gpu, "input", dtype.words(count));
         cast(pass, (tensor.slot(), tensor.dtype()), (workspace.slot(), dtype), count)?;
         Ok(Input::Cast(workspace))
     }

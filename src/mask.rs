@@ -47,9 +47,24 @@ impl Visibility {
         self.flags & (HAS_ATTENTION_MASK | HAS_QUERY_MASK | HAS_KEY_MASK) != 0
     }
 
-    /// Causal and window alone, with no bits of wild keys before those at 0.
+    /// Whether there may be a key that a query does not see.
+    pub(crate) fn hides(&self) -> bool {
+        self.is_causal() || self.has_window() || self.has_masks()
+    }
+
+    /// Causal and window alone.
     pub(crate) fn without_masks(&self) -> Self {
-        Self { flags: self.flags & HAS_CAUSAL, wild_start: 0, ..*self }
+        Self { flags: self.flags & HAS_CAUSAL, ..*self }
+    }
+
+    /// Whether the bits of wild keys are there.
+    pub(crate) fn has_wild_keys(&self) -> bool {
+        self.wild_stride > 0
+    }
+
+    /// With the bits of wild keys from this word on.
+    pub(crate) fn with_wild_keys(self, start: usize, dims: &Dims) -> Self {
+        Self { wild_start: start as u32, wild_stride: words_per_row(dims.key_len) as u32, ..self }
     }
 }
 
@@ -200,33 +215,29 @@ impl Masks<'_> {
         Ok(self.layout(operation, dims)?.visibility)
     }
 
-    /// Whether there may be a key that a query does not see.
-    pub(crate) fn hide(&self) -> bool {
-        let masks = [self.attention_mask, self.query_mask, self.value_mask, self.key_mask];
-        self.causal || self.sliding_window.is_some() || masks.iter().any(Option::is_some)
-    }
-
-    /// Records the packing of the masks, which [`check`](Self::check) has passed, into one buffer of bits. With v
-    /// `[B,S,Hkv,D]`, the bits of its wild keys follow.
+    /// Records the packing of the masks, which [`check`](Self::check) has passed, into one buffer of bits. The bits of the wild
+    /// keys of v `[B,S,Hkv,D]` follow, if it is given and a key may be hidden or `dropped`.
     pub(crate) fn pack(
         &self,
         operation: &'static str,
         pass: &mut Pass<'_>,
         dims: &Dims,
         v: Option<(Slot<'_>, DType)>,
+        dropped: bool,
     ) -> Result<(Visibility, Workspace)> {
-        let mut layout = self.layout(operation, dims)?;
+        let Layout { mut visibility, parts, words } = self.layout(operation, dims)?;
+        // Values of keys that are not seen may be anything.
+        let v = v.filter(|_| dropped || visibility.hides());
         let wild_words = if v.is_some() { find_wild::words(dims) as u64 } else { 0 };
-        let bits = Workspace::new(pass.gpu(), "mask_bits", layout.words + wild_words);
-        for Part { mask, second, sizes } in layout.parts {
+        let bits = Workspace::new(pass.gpu(), "mask_bits", words + wild_words);
+        for Part { mask, second, sizes } in parts {
             pack_mask(pass, mask.slot(), second.map(Tensor::slot), bits.slot(), sizes)?;
         }
         if let Some(v) = v {
-            layout.visibility.wild_start = layout.words as u32;
-            layout.visibility.wild_stride = words_per_row(dims.key_len) as u32;
-            find_wild(pass, dims, v, bits.slot(), layout.words as usize)?;
+            visibility = visibility.with_wild_keys(words as usize, dims);
+            find_wild(pass, dims, v, bits.slot(), words as usize)?;
         }
-        Ok((layout.visibility, bits))
+        Ok((visibility, bits))
     }
 }
 

@@ -6,7 +6,6 @@ use crate::kernels::attention_forward::{self, AttentionForward, attention_forwar
 use crate::kernels::linear::{self, Linear, linear};
 use crate::mask::Masks;
 use crate::shapes::Dims;
-use crate::tuning::Form as _;
 use crate::{Array, DType, Error, Result, philox4x32_10, reference};
 
 const OPERATION: &str = "matrix units";
@@ -43,7 +42,7 @@ async fn test(gpu: &Gpu) -> Result<Result<(), String>> {
         if form.fits(gpu.units(), gpu.limits())
             && let Err(wrong) = test_linear(gpu, form, case).await?
         {
-            return Ok(Err(format!("linear in the form {}: {wrong}", form.name())));
+            return Ok(Err(format!("linear in the form {}: {wrong}", form.name)));
         }
     }
     for (case, form) in attention_forward::MATRIX_FORMS.into_iter().enumerate() {
@@ -51,7 +50,7 @@ async fn test(gpu: &Gpu) -> Result<Result<(), String>> {
         if form.fits(dims.head_dim, gpu.units(), gpu.limits())
             && let Err(wrong) = test_attention(gpu, form, case).await?
         {
-            return Ok(Err(format!("attention_forward in the form {}: {wrong}", form.name())));
+            return Ok(Err(format!("attention_forward in the form {}: {wrong}", form.name)));
         }
     }
     Ok(Ok(()))
@@ -114,7 +113,7 @@ async fn test_attention(gpu: &Gpu, form: attention_forward::Form, case: usize) -
     let masks = Masks { causal: true, q_offset: offset as u32, ..Masks::default() };
     gpu.submit(OPERATION, |pass| {
         let v = (v_tensor.slot(), v_tensor.dtype());
-        let (visibility, bits) = masks.pack(OPERATION, pass, &dims, Some(v))?;
+        let (visibility, bits) = masks.pack(OPERATION, pass, &dims, Some(v), false)?;
         let operands = AttentionForward {
             q: (q_tensor.slot(), q_tensor.dtype()),
             k: (k_tensor.slot(), k_tensor.dtype()),
@@ -125,7 +124,7 @@ async fn test_attention(gpu: &Gpu, form: attention_forward::Form, case: usize) -
             out: out.slot(),
             lse: lse.slot(),
         };
-        attention_forward(pass, &dims, &operands, form, true)
+        attention_forward(pass, &dims, &operands, form)
     })
     .await?;
     let visibility = reference::Visibility { causal: true, q_offset: offset, ..Default::default() };

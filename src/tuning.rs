@@ -17,11 +17,9 @@ const HOPELESS: f64 = 1.5;
 
 /// The kernels that have forms to choose from, and the names of those.
 pub fn forms() -> Vec<(&'static str, Vec<&'static str>)> {
-    let linear = linear::FORMS.iter().chain(&linear::MATRIX_FORMS);
-    let attention = attention_forward::FORMS.iter().chain(&attention_forward::MATRIX_FORMS);
     vec![
-        (linear::KERNEL.name, linear.map(Form::name).collect()),
-        (attention_forward::KERNEL.name, attention.map(Form::name).collect()),
+        (linear::KERNEL.name, linear::forms().map(|form| form.name).collect()),
+        (attention_forward::KERNEL.name, attention_forward::forms().map(|form| form.name).collect()),
     ]
 }
 
@@ -47,12 +45,12 @@ impl Gpu {
             return Err(Error::argument(OPERATION, "form", format!("one of {names:?}"), wanted));
         };
         let (units, limits) = (self.tested_units(), self.limits());
-        let mut linear = linear::FORMS.into_iter().chain(linear::MATRIX_FORMS);
-        let mut matrix = attention_forward::MATRIX_FORMS.into_iter();
         let fits = if *kernel == linear::KERNEL.name {
-            linear.find(|form| form.name() == *name).is_none_or(|form| form.fits(units, limits))
+            linear::forms().any(|form| form.name == *name && form.fits(units, limits))
         } else {
-            units.is_some() || matrix.all(|form| form.name() != *name)
+            // Whether it fits depends on the heads too.
+            attention_forward::forms()
+                .any(|form| form.name == *name && (units.is_some() || !form.is_matrix()))
         };
         if !fits {
             return Err(Error::argument(OPERATION, "form", "one that fits this device", *name));
@@ -80,47 +78,94 @@ pub(crate) async fn scratch<const N: usize>(gpu: &Gpu, words: [u64; N]) -> Resul
 }
 
 /// A form of a kernel, among which one is chosen.
-pub(crate) trait Form: Copy + PartialEq + 'static {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Form<L, M> {
     /// What names it, in files too.
-    fn name(&self) -> &'static str;
+    pub(crate) name: &'static str,
+    pub(crate) layout: Layout<L, M>,
 }
 
-/// The form to take for a class, without measuring: the one chosen before, the one remembered, or `default`.
-pub(crate) fn form<F: Form>(gpu: &Gpu, class: &Class, forms: &[F], default: F) -> F {
+/// How a kernel is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Layout<L, M> {
+    /// Over lanes and registers.
+    Lanes(L),
+    /// Over matrix units.
+    Matrix(M),
+}
+
+impl<L: Copy, M: Copy> Form<L, M> {
+    pub(crate) fn is_matrix(&self) -> bool {
+        matches!(self.layout, Layout::Matrix(_))
+    }
+
+    /// The layout over matrix units.
+    #[cfg(test)]
+    pub(crate) fn matrix(&self) -> Option<M> {
+        match self.layout {
+            Layout::Lanes(_) => None,
+            Layout::Matrix(matrix) => Some(matrix),
+        }
+    }
+}
+
+/// The default form, and the others that may be best, in the order in which they are tried.
+pub(crate) fn candidates<L: Copy + PartialEq, M: Copy + PartialEq>(
+    gpu: &Gpu,
+    default: Option<Form<L, M>>,
+    others: impl Iterator<Item = Form<L, M>>,
+) -> Vec<Form<L, M>> {
+    let mut others: Vec<_> = others.filter(|form| Some(*form) != default).collect();
+    // Where matrix units are not an emulation, their forms are likely to be best.
+    others.sort_by_key(|form| form.is_matrix() == gpu.is_cpu());
+    default.into_iter().chain(others).collect()
+}
+
+/// The form to take for a class of those that the call can have, without measuring: the one that the caller wants, the one
+/// chosen before, the one remembered, or `default`.
+pub(crate) fn form<L: Copy, M: Copy>(
+    gpu: &Gpu,
+    class: &Class,
+    forms: impl Iterator<Item = Form<L, M>>,
+    default: Form<L, M>,
+) -> Form<L, M> {
+    let mut forms = forms;
+    let mut named = |name: &str| forms.find(|form| form.name == name);
     if let Some(name) = gpu.fixed(class.kernel) {
-        let fixed = forms.iter().copied().find(|form| form.name() == name).unwrap_or(default);
-        gpu.choose(class.clone(), fixed.name(), ChoiceSource::Fixed);
+        let fixed = named(name).unwrap_or(default);
+        gpu.choose(class.clone(), fixed.name, ChoiceSource::Fixed);
         return fixed;
     }
     if let Some(name) = gpu.chosen(class) {
-        return forms.iter().copied().find(|form| form.name() == name).unwrap_or(default);
+        return named(name).unwrap_or(default);
     }
-    let (form, source) = match recall(gpu, class, forms) {
+    let (form, source) = match recalled(gpu, class).and_then(|name| named(&name)) {
         Some(form) => (form, ChoiceSource::Remembered),
         None => (default, ChoiceSource::Default),
     };
-    gpu.choose(class.clone(), form.name(), source);
+    gpu.choose(class.clone(), form.name, source);
     form
 }
 
-/// What an earlier process measured.
-fn recall<F: Form>(gpu: &Gpu, class: &Class, forms: &[F]) -> Option<F> {
-    if gpu.tuning() == Tuning::Off {
-        return None;
-    }
-    let name = gpu.remembered(class);
-    forms.iter().copied().find(|form| Some(form.name()) == name.as_deref())
+/// What an earlier process measured, by name.
+fn recalled(gpu: &Gpu, class: &Class) -> Option<String> {
+    if gpu.tuning() == Tuning::Off { None } else { gpu.remembered(class) }
 }
 
-/// Whether a class is to be measured: tuning is on, there is a choice, and nobody has measured.
-pub(crate) fn is_due<F: Form>(gpu: &Gpu, class: &Class, candidates: &[F]) -> bool {
-    let fixed = gpu.fixed(class.kernel).is_some();
-    if gpu.tuning() == Tuning::Off || candidates.len() < 2 || fixed || gpu.is_measured(class) {
+/// Whether nobody has measured a class that is to be: the first question of every call.
+pub(crate) fn is_due(gpu: &Gpu, class: &Class) -> bool {
+    gpu.tuning() == Tuning::On && gpu.fixed(class.kernel).is_none() && !gpu.is_measured(class)
+}
+
+/// Whether there is a choice of candidates, and no earlier process has made it.
+pub(crate) fn is_open<L: Copy, M: Copy>(gpu: &Gpu, class: &Class, candidates: &[Form<L, M>]) -> bool {
+    if candidates.len() < 2 {
         return false;
     }
-    match recall(gpu, class, candidates) {
+    let remembered = recalled(gpu, class);
+    match candidates.iter().find(|form| Some(form.name) == remembered.as_deref()) {
         Some(form) => {
-            gpu.choose(class.clone(), form.name(), ChoiceSource::Remembered);
+            gpu.choose(class.clone(), form.name, ChoiceSource::Remembered);
             false
         }
         None => true,
@@ -128,16 +173,16 @@ pub(crate) fn is_due<F: Form>(gpu: &Gpu, class: &Class, candidates: &[F]) -> boo
 }
 
 /// Measures the candidates of a class, the default among them. `record` runs a form on operands of the class's sizes.
-pub(crate) async fn tune<F: Form>(
+pub(crate) async fn tune<L: Copy, M: Copy>(
     gpu: &Gpu,
     class: Class,
-    candidates: &[F],
-    record: impl Fn(&mut Pass<'_>, F) -> Result<()>,
+    candidates: &[Form<L, M>],
+    record: impl Fn(&mut Pass<'_>, Form<L, M>) -> Result<()>,
 ) -> Result<()> {
     log::info!("gqa: measuring {} forms for {class} on {gpu:?}", candidates.len());
     let start = Instant::now();
     // Each is compiled by a run that is not timed; what is far behind after one more is left out.
-    let mut times: Vec<(F, Vec<f64>)> = Vec::new();
+    let mut times: Vec<(Form<L, M>, Vec<f64>)> = Vec::new();
     let mut longest = Duration::ZERO;
     for &form in candidates {
         // The next may take as long to compile as any before.
@@ -145,26 +190,26 @@ pub(crate) async fn tune<F: Form>(
             break;
         }
         let began = Instant::now();
-        run(gpu, form, &record).await?;
+        run(gpu, |pass| record(pass, form)).await?;
         longest = longest.max(began.elapsed());
-        times.push((form, vec![run(gpu, form, &record).await?]));
+        times.push((form, vec![run(gpu, |pass| record(pass, form)).await?]));
     }
     let best = times.iter().map(|(_, times)| times[0]).fold(f64::INFINITY, f64::min);
     for _ in 1..REPETITIONS {
         for (form, times) in &mut times {
             if times[0] <= HOPELESS * best && start.elapsed() < PATIENCE {
-                times.push(run(gpu, *form, &record).await?);
+                times.push(run(gpu, |pass| record(pass, *form)).await?);
             }
         }
     }
-    let mut medians: Vec<(F, f64)> = times.into_iter().map(|(form, times)| (form, median(times))).collect();
+    let mut medians: Vec<_> = times.into_iter().map(|(form, times)| (form, median(times))).collect();
     medians.sort_by(|a, b| a.1.total_cmp(&b.1));
     let Some((best, _)) = medians.first().copied() else { return Ok(()) };
     let seconds = start.elapsed().as_secs_f64();
-    log::info!("gqa: {class}: {} is best, found in {seconds:.1} s", best.name());
-    gpu.remember(&class, best.name());
-    let candidates = medians.iter().map(|(form, time)| (form.name(), time * 1e3)).collect();
-    gpu.choose(class, best.name(), ChoiceSource::Measured { candidates, seconds });
+    log::info!("gqa: {class}: {} is best, found in {seconds:.1} s", best.name);
+    gpu.remember(&class, best.name);
+    let candidates = medians.iter().map(|(form, time)| (form.name, time * 1e3)).collect();
+    gpu.choose(class, best.name, ChoiceSource::Measured { candidates, seconds });
     Ok(())
 }
 
@@ -173,10 +218,10 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-/// Runs a form once and waits for it: seconds.
-async fn run<F: Form>(gpu: &Gpu, form: F, record: &impl Fn(&mut Pass<'_>, F) -> Result<()>) -> Result<f64> {
+/// Runs once what is recorded, and waits for it: seconds.
+async fn run(gpu: &Gpu, record: impl FnOnce(&mut Pass<'_>) -> Result<()>) -> Result<f64> {
     let start = Instant::now();
-    gpu.submit("tuning", |pass| record(pass, form)).await?;
+    gpu.submit("tuning", record).await?;
     gpu.finish().await?;
     Ok(start.elapsed().as_secs_f64())
 }

@@ -1,36 +1,22 @@
 //! `gqa bench` as a person uses it: what it prints, what it writes, and how it refuses.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
+use common::{command, fails, text};
 use gqa::bench::{BenchResults, FORMAT_VERSION};
 
-/// The command, started like the tests themselves: through the runner that cargo was given, if it was.
-fn command(args: &[&str]) -> Command {
-    let runner = std::env::var("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER").unwrap_or_default();
-    let mut words = runner.split_whitespace().chain([env!("CARGO_BIN_EXE_gqa"), "bench"]);
-    let mut command = Command::new(words.next().unwrap());
-    command.args(words).args(args);
-    command
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+fn bench(args: &[&str]) -> Command {
+    command(&[&["bench"], args].concat())
 }
 
 /// It must fail with one sentence on standard error that has all of `parts`.
 #[track_caller]
-fn fails(args: &[&str], parts: &[&str]) -> Output {
-    let output = command(args).output().unwrap();
-    let error = text(&output.stderr);
-    assert!(!output.status.success(), "{args:?} went through: {}", text(&output.stdout));
-    let said: Vec<_> = error.lines().filter(|line| line.starts_with("gqa: ")).collect();
-    assert_eq!(said.len(), 1, "{error}");
-    for part in parts {
-        assert!(said[0].contains(part), "`{}` does not say `{part}`", said[0]);
-    }
-    output
+fn refuses(args: &[&str], parts: &[&str]) -> Output {
+    fails(&[&["bench"], args].concat(), parts)
 }
 
 fn results(path: impl AsRef<Path>) -> BenchResults {
@@ -42,7 +28,7 @@ fn a_small_run_gives_a_table_and_the_same_figures_as_json() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("results.json");
     let args = ["--only", "linear/L2", "--reps", "2", "-o", path.to_str().unwrap()];
-    let output = command(&args).output().unwrap();
+    let output = bench(&args).output().unwrap();
     let (said, error) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{error}");
     // Nothing is drawn in a pipe.
@@ -78,7 +64,7 @@ fn a_small_run_gives_a_table_and_the_same_figures_as_json() {
 fn in_a_folder_the_file_is_named_after_the_adapter() {
     let folder = tempfile::tempdir().unwrap();
     let args = ["--only", "linear/L2-key", "--reps", "1", "-o", folder.path().to_str().unwrap()];
-    assert!(command(&args).output().unwrap().status.success());
+    assert!(bench(&args).output().unwrap().status.success());
     let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap()).collect();
     assert_eq!(files.len(), 1);
     let name = files[0].file_name().into_string().unwrap();
@@ -90,11 +76,11 @@ fn in_a_folder_the_file_is_named_after_the_adapter() {
 #[test]
 fn what_can_not_be_measured_is_refused_at_once() {
     let groups = "layer, causal, prefill, window, mask, decode, scaling, linear";
-    let output = fails(&["--only", "nothing-like-it"], &["--only", "`nothing-like-it`", groups]);
+    let output = refuses(&["--only", "nothing-like-it"], &["--only", "`nothing-like-it`", groups]);
     assert_eq!(text(&output.stdout), "");
-    fails(&["--adapter", "no such adapter"], &["no adapter matches `no such adapter`", "available"]);
+    refuses(&["--adapter", "no such adapter"], &["no adapter matches `no such adapter`", "available"]);
     for args in [["--reps", "0"], ["--suite", "none"]] {
-        let output = command(&args).output().unwrap();
+        let output = bench(&args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}");
     }
 }
@@ -103,10 +89,10 @@ fn what_can_not_be_measured_is_refused_at_once() {
 fn an_output_that_can_not_be_written_is_refused_before_anything_is_measured() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing").join("results.json");
-    let output = fails(&["-o", missing.to_str().unwrap()], &["can't write", "missing"]);
+    let output = refuses(&["-o", missing.to_str().unwrap()], &["can't write", "missing"]);
     assert_eq!(text(&output.stdout), "");
     let output =
-        fails(&["--adapter", "all", "-o", missing.to_str().unwrap()], &["must be a folder that exists"]);
+        refuses(&["--adapter", "all", "-o", missing.to_str().unwrap()], &["must be a folder that exists"]);
     assert_eq!(text(&output.stdout), "");
 }
 
@@ -116,7 +102,7 @@ fn an_output_that_can_not_be_written_is_refused_before_anything_is_measured() {
 fn results_that_can_not_be_written_in_the_end_are_kept_elsewhere() {
     let elsewhere = tempfile::tempdir().unwrap();
     let args = ["--only", "linear/L2-key", "--reps", "1", "-o", "/dev/full"];
-    let output = command(&args).env("TMPDIR", elsewhere.path()).output().unwrap();
+    let output = bench(&args).env("TMPDIR", elsewhere.path()).output().unwrap();
     let error = text(&output.stderr);
     assert!(!output.status.success());
     assert!(error.contains("can't write /dev/full") && error.contains("the results are in"), "{error}");
@@ -128,7 +114,7 @@ fn results_that_can_not_be_written_in_the_end_are_kept_elsewhere() {
 
     // Nowhere at all: they are printed.
     let nowhere = elsewhere.path().join("missing");
-    let output = command(&args).env("TMPDIR", &nowhere).output().unwrap();
+    let output = bench(&args).env("TMPDIR", &nowhere).output().unwrap();
     let (said, error) = (text(&output.stdout), text(&output.stderr));
     assert!(!output.status.success());
     assert!(error.contains("the results are on the standard output instead"), "{error}");
@@ -143,7 +129,7 @@ fn an_interrupted_run_writes_the_rows_that_it_has() {
     use std::io::{BufRead as _, BufReader};
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("results.json");
-    let mut command = command(&["--suite", "full", "--reps", "3", "-o", path.to_str().unwrap()]);
+    let mut command = bench(&["--suite", "full", "--reps", "3", "-o", path.to_str().unwrap()]);
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -1,24 +1,15 @@
 //! The command as a person uses it: what it prints, what it writes, and how it refuses.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
+
+use common::{Folder, command, fails, gqa, text};
 
 use gqa::keras::{NamedTensor, read_tensors, write_tensors};
 use gqa::{Array, DType};
-
-/// The command, started like the tests themselves: through the runner that cargo was given, if it was.
-fn gqa(args: &[&str]) -> Output {
-    command(args).output().unwrap()
-}
-
-fn command(args: &[&str]) -> Command {
-    let runner = std::env::var("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER").unwrap_or_default();
-    let mut words = runner.split_whitespace().chain([env!("CARGO_BIN_EXE_gqa")]);
-    let mut command = Command::new(words.next().unwrap());
-    command.args(words).args(args);
-    command
-}
 
 /// The command with its standard output going to a file.
 fn gqa_to(path: &str, args: &[&str]) -> Output {
@@ -26,29 +17,11 @@ fn gqa_to(path: &str, args: &[&str]) -> Output {
     command(args).stdout(file).output().unwrap()
 }
 
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
 #[track_caller]
 fn succeeds(args: &[&str]) -> String {
     let output = gqa(args);
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    stdout(&output)
-}
-
-/// It must fail with one sentence on standard error that has all of `parts`.
-#[track_caller]
-fn fails(args: &[&str], parts: &[&str]) {
-    let output = gqa(args);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success(), "{args:?} went through: {}", stdout(&output));
-    let said: Vec<_> = error.lines().filter(|line| line.starts_with("gqa: ")).collect();
-    assert_eq!(said.len(), 1, "{error}");
-    assert!(!error.contains("panicked"), "{error}");
-    for part in parts {
-        assert!(said[0].contains(part), "`{}` does not say `{part}`", said[0]);
-    }
+    text(&output.stdout)
 }
 
 fn fixture(name: &str) -> String {
@@ -57,27 +30,6 @@ fn fixture(name: &str) -> String {
         .join(name)
         .display()
         .to_string()
-}
-
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.path().join(name).display().to_string()
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> String {
-        std::fs::write(self.path(name), bytes).unwrap();
-        self.path(name)
-    }
-
-    fn files(&self) -> Vec<PathBuf> {
-        std::fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().path()).collect()
-    }
 }
 
 fn read(path: &str) -> Vec<NamedTensor> {
@@ -155,7 +107,7 @@ fn the_reference_is_an_adapter_too_and_training_repeats_by_seed() {
     let folder = Folder::new();
     let query = Array::from_fn([1, 6, 8], |i| (i as f32).sin());
     let inputs = folder
-        .write("in.safetensors", &write_tensors([("query", &query), ("value", &query)], DType::F32).unwrap());
+        .write("in.safetensors", write_tensors([("query", &query), ("value", &query)], DType::F32).unwrap());
     let config = gqa::Config { dropout: 0.5, ..gqa::Config::new(4, 4, 2) };
     let weights = gqa::Weights::initialize(&config, gqa::FeatureWidths::all(8), 1).unwrap();
     let weights = gqa::keras::weights_to_safetensors(&weights, None, DType::F32).unwrap();
@@ -320,7 +272,7 @@ fn mistakes_get_one_readable_sentence_and_leave_no_file() {
     bad("cut", &whole[..whole.len() - 7], &["safetensors"]);
 
     bad("escape", &tensors(&[("query", &x), ("\u{1b}[31m\n", &x)]), &["unknown tensor `\\u{1b}[31m\\n`"]);
-    let precious = folder.write("precious.keras", &std::fs::read(&plain).unwrap());
+    let precious = folder.write("precious.keras", std::fs::read(&plain).unwrap());
     run(&["--model", &precious, "--output", &precious], &["--output would overwrite", "precious.keras"]);
     assert_eq!(std::fs::read(&precious).unwrap(), std::fs::read(&plain).unwrap());
     std::fs::remove_file(precious).unwrap();
@@ -367,8 +319,8 @@ fn tensors_for_training_are_passed_over_and_an_old_output_is_replaced_whole() {
     let folder = Folder::new();
     let x = Array::from_fn([2, 5, 11], |i| (i as f32 * 0.3).cos());
     let names = [("query", &x), ("value", &x), ("output_gradient", &x), ("target", &x)];
-    let inputs = folder.write("in.safetensors", &write_tensors(names, DType::F32).unwrap());
-    let output = folder.write("out.safetensors", &[1; 100_000]);
+    let inputs = folder.write("in.safetensors", write_tensors(names, DType::F32).unwrap());
+    let output = folder.write("out.safetensors", [1; 100_000]);
     let model = fixture("plain.keras");
     let args = ["run", "--model", &model, "--inputs", &inputs, "--output", &output, "--check", "--map"];
     let said = succeeds(&args);

@@ -1,33 +1,14 @@
 //! `gqa report` as a person uses it: what the page says, and which files it refuses.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::process::{Command, Output};
+mod common;
 
 use gqa::bench::{AdapterRecord, BenchResults, FORMAT_VERSION, Host, Roofline, Row, RowKind, Spread, Timing};
 use serde_json::{Value, json};
 
-fn gqa(args: &[&str]) -> Output {
-    let runner = std::env::var("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER").unwrap_or_default();
-    let mut words = runner.split_whitespace().chain([env!("CARGO_BIN_EXE_gqa")]);
-    Command::new(words.next().unwrap()).args(words).args(args).output().unwrap()
-}
-
-struct Folder(tempfile::TempDir);
+use common::{Folder, command, gqa};
 
 impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.path().join(name).display().to_string()
-    }
-
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
-        std::fs::write(self.path(name), bytes).unwrap();
-        self.path(name)
-    }
-
     fn results(&self, name: &str, results: &BenchResults) -> String {
         self.write(name, serde_json::to_vec(results).unwrap())
     }
@@ -500,7 +481,7 @@ fn a_page_never_replaces_what_it_is_made_of() {
     assert_eq!(std::fs::read_to_string(&page).unwrap(), "old");
     assert!(gqa(&["report", &a, "-o", &page]).status.success());
     assert!(std::fs::read_to_string(&page).unwrap().starts_with("<!DOCTYPE html>"));
-    assert_eq!(std::fs::read_dir(folder.0.path()).unwrap().count(), 3);
+    assert_eq!(folder.files().len(), 3);
 }
 
 #[cfg(unix)]
@@ -509,9 +490,7 @@ fn pipes_can_be_read_and_written() {
     let folder = Folder::new();
     let a = folder.results("a.json", &simple("a", 1.0));
     let file = std::fs::File::open(&a).unwrap();
-    let runner = std::env::var("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER").unwrap_or_default();
-    let mut words = runner.split_whitespace().chain([env!("CARGO_BIN_EXE_gqa")]);
-    let mut command = Command::new(words.next().unwrap());
-    command.args(words).args(["report", "/dev/stdin", "-o", "/dev/null"]).stdin(file);
+    let mut command = command(&["report", "/dev/stdin", "-o", "/dev/null"]);
+    command.stdin(file);
     assert!(command.output().unwrap().status.success());
 }

@@ -103,3 +103,21 @@ fn sees_all(first_position: u32, last_position: u32, block: u32) -> bool {
     return ((params.visibility.flags & HAS_CAUSAL) == 0u || ahead == 0u)
         && (window == 0u || max(ahead, behind) < window);
 }
+
+fn wild_start(b: u32, key_head: u32) -> u32 {
+    return params.visibility.wild_start + (b * params.key_heads + key_head) * params.visibility.wild_stride;
+}
+
+/// Whether key s of this batch element and head has a value that is NaN or infinite. For WEIGH alone.
+fn is_wild(b: u32, key_head: u32, s: u32) -> bool {
+    return mask_bit(wild_start(b, key_head), s);
+}
+
+/// Whether any key of a block is wild.
+fn block_is_wild(b: u32, key_head: u32, block: u32) -> bool {
+    var wild = 0u;
+    for (var w = 0u; w < BLOCK_WORDS; w++) {
+        wild |= mask_bits[wild_start(b, key_head) + (min(block + 32u * w, params.key_len - 1u) >> 5u)];
+    }
+    return wild != 0u;
+}

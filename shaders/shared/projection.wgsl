@@ -1,5 +1,4 @@
-// What the kernels of a projection share: parameters, loads that end with K, and the store with bias and gate. They take
-// STEP k at a time.
+// What the kernels of a projection share: parameters, loads that end with K, and the store with bias and gate.
 
 struct Params {
     m: u32,
@@ -49,9 +48,5 @@ fn x_at(row: u32, k: u32) -> vec4<f32> {
 /// w[k, column …], 0 past the end of K.
 fn w_at(k: u32, column: u32) -> vec4<f32> {
     let quad = w_quad(min(k, params.k - 1u) * params.n + column, params.n - column);
-    // An aligned K ends between two steps of four.
-    if (ALIGNED && STEP == 4u) {
-        return quad;
-    }
     return select(vec4<f32>(), quad, k < params.k);
 }

@@ -4,7 +4,6 @@ use super::RowKind;
 use super::case::{Case, Extra, Sizes};
 use crate::gpu::Pass;
 use crate::kernels::linear::{self, Linear, linear};
-use crate::tuning::Form as _;
 use crate::{
     AttentionOptions, AttentionPath, AttentionTensors, CallOptions, DType, Dropout, Element, Error,
     FeatureWidths, Gpu, GroupedQueryAttention, OutputTensors, Result, Tensor, allocate_attention_output,
@@ -159,7 +158,7 @@ impl Prepared {
                     sizes: *sizes,
                 };
                 linear(&mut pass, &operands, form)?;
-                Ok(form.name().into())
+                Ok(form.name.into())
             }
         }
     }
@@ -171,7 +170,7 @@ fn shape(sizes: [usize; 3], dtype: DType) -> linear::Shape {
 
 /// The form of this name, if the device can run it.
 fn linear_form(gpu: &Gpu, name: &'static str) -> Result<linear::Form> {
-    let known = linear::FORMS.iter().find(|form| form.name() == name && form.fits(None, gpu.limits()));
+    let known = linear::FORMS.iter().find(|form| form.name == name && form.fits(None, gpu.limits()));
     known.copied().ok_or_else(|| Error::argument("bench", "form", "one that fits this device", name))
 }
 

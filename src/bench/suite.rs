@@ -3,7 +3,6 @@
 use super::case::{Case, Extra, Sizes, Span};
 use crate::DType;
 use crate::kernels::linear;
-use crate::tuning::Form as _;
 
 /// A list of cases, and how much time they may take.
 #[derive(Debug, Clone, PartialEq)]
@@ -185,7 +184,7 @@ fn projections(layer: &str, sizes: Sizes, full: bool) -> Vec<Case> {
             all.extend(FLOATS.into_iter().take(if full { 3 } else { 1 }).map(case));
             if full {
                 let forms = linear::FORMS.iter().filter(|form| linear::suits(form, batch * query_len));
-                all.extend(forms.map(|form| case(DType::F32).in_form(form.name())));
+                all.extend(forms.map(|form| case(DType::F32).in_form(form.name)));
             }
         }
     }

@@ -234,18 +234,7 @@ impl Tensor {
         dtype: DType,
     ) -> Result<Self> {
         let bytes = padded_bytes(gpu, operation, &shape, dtype)?;
-        gpu.inner().counters.tensor_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let buffer = super::pool::take_output(gpu, bytes);
-        let recycled = AtomicBool::new(true);
-        Ok(Self::wrap(Inner {
-            gpu: gpu.clone(),
-            buffer,
-            offset: 0,
-            shape,
-            dtype,
-            allocated: bytes,
-            recycled,
-        }))
+        Ok(Self::own(gpu, super::pool::take_output(gpu, bytes), shape, dtype, true))
     }
 
     async fn upload(
@@ -272,25 +261,22 @@ impl Tensor {
         mapped: bool,
     ) -> Result<Self> {
         let bytes = padded_bytes(gpu, operation, &shape, dtype)?;
-        let counters = &gpu.inner().counters;
-        counters.buffers.fetch_add(1, Ordering::Relaxed);
-        counters.tensor_bytes.fetch_add(bytes, Ordering::Relaxed);
+        gpu.inner().counters.buffers.fetch_add(1, Ordering::Relaxed);
         let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some("gqa tensor"),
             size: bytes,
             usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: mapped,
         });
-        let recycled = AtomicBool::new(false);
-        Ok(Self::wrap(Inner {
-            gpu: gpu.clone(),
-            buffer,
-            offset: 0,
-            shape,
-            dtype,
-            allocated: bytes,
-            recycled,
-        }))
+        Ok(Self::own(gpu, buffer, shape, dtype, false))
+    }
+
+    /// A tensor that is all of a buffer of the library's own.
+    fn own(gpu: &Gpu, buffer: wgpu::Buffer, shape: Vec<usize>, dtype: DType, recycled: bool) -> Self {
+        let allocated = buffer.size();
+        gpu.inner().counters.tensor_bytes.fetch_add(allocated, Ordering::Relaxed);
+        let recycled = AtomicBool::new(recycled);
+        Self::wrap(Inner { gpu: gpu.clone(), buffer, offset: 0, shape, dtype, allocated, recycled })
     }
 
     // wgpu's handles are not Send in browsers, where there is one thread.
@@ -332,7 +318,7 @@ pub(super) fn fill_mapped(operation: &'static str, buffer: &wgpu::Buffer, bytes:
 
 /// Bytes of so many elements, up to a whole 32-bit word.
 fn word_bytes(count: usize, dtype: DType) -> u64 {
-    (count as u64 * dtype.size() as u64).next_multiple_of(4)
+    4 * dtype.words(count)
 }
 
 /// Bytes of a tensor, if it can be one: no axis of length 0, and no larger than the adapter allows.

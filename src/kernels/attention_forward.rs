@@ -12,7 +12,8 @@ use crate::gpu::{
 };
 use crate::mask::Visibility;
 use crate::shapes::Dims;
-use crate::{DType, Error, Result, tuning};
+use crate::tuning::{self, Layout};
+use crate::{DType, Error, Result};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "attention_forward",
@@ -26,19 +27,22 @@ pub(crate) static KERNEL: Kernel = Kernel {
         include_str!("../../shaders/attention_forward.wgsl"),
     ],
     generate: Some(operands),
-    bindings: &[
-        Binding::Uniform("params"),
-        Binding::Read("q"),
-        Binding::Read("k"),
-        Binding::Read("v"),
-        Binding::Read("mask_bits"),
-        Binding::Write("out"),
-        Binding::Write("lse"),
-        Binding::Write("state"),
-    ],
+    bindings: BINDINGS,
     workgroup_size: 0,
     params_size: size_of::<Params>(),
 };
+
+/// Of the forms in matrix units too.
+pub(super) const BINDINGS: &[Binding] = &[
+    Binding::Uniform("params"),
+    Binding::Read("q"),
+    Binding::Read("k"),
+    Binding::Read("v"),
+    Binding::Read("mask_bits"),
+    Binding::Write("out"),
+    Binding::Write("lse"),
+    Binding::Write("state"),
+];
 
 /// The widest heads that it takes.
 pub(crate) const MAX_HEAD_DIM: usize = 256;
@@ -98,21 +102,11 @@ pub(crate) struct AttentionForward<'a> {
 }
 
 /// How the kernel is laid out over lanes and registers, or over matrix units.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Form {
-    name: &'static str,
-    layout: Layout,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Layout {
-    Lanes(Lanes),
-    Matrix(Rows),
-}
+pub(crate) type Form = tuning::Form<Lanes, Rows>;
 
 /// Lanes in rows × in columns, what each owns, and over how many workgroups keys are split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Lanes {
+pub(crate) struct Lanes {
     row_lanes: u32,
     column_lanes: u32,
     rows: u32,
@@ -121,12 +115,6 @@ struct Lanes {
     staged: bool,
     /// Workgroups that there should be at the least, by splitting keys; 0: keys are not split.
     workgroups: u32,
-}
-
-impl tuning::Form for Form {
-    fn name(&self) -> &'static str {
-        self.name
-    }
 }
 
 impl Lanes {
@@ -189,7 +177,7 @@ impl Form {
         Self { name, layout: Layout::Lanes(lanes) }
     }
 
-    const fn matrix(name: &'static str, rows: u32, key_block: u32) -> Self {
+    const fn parts(name: &'static str, rows: u32, key_block: u32) -> Self {
         Self { name, layout: Layout::Matrix(Rows { rows, key_block }) }
     }
 
@@ -212,15 +200,6 @@ impl Form {
         match &self.layout {
             Layout::Lanes(lanes) => lanes.workgroups,
             Layout::Matrix(_) => 0,
-        }
-    }
-
-    /// The rows of a workgroup, for matrix units.
-    #[cfg(test)]
-    pub(super) fn matrix_rows(&self) -> Option<Rows> {
-        match self.layout {
-            Layout::Lanes(_) => None,
-            Layout::Matrix(rows) => Some(rows),
         }
     }
 
@@ -293,11 +272,16 @@ pub(crate) const FORMS: [Form; 17] = [
 /// The forms in matrix units, which round q, k and v to f16: the rows of each of the four parts of a workgroup, and the keys
 /// of a block.
 pub(crate) const MATRIX_FORMS: [Form; 4] = [
-    Form::matrix("matrix 4 parts of 16 rows by 32 keys", 16, 32),
-    Form::matrix("matrix 4 parts of 16 rows by 64 keys", 16, 64),
-    Form::matrix("matrix 4 parts of 32 rows by 32 keys", 32, 32),
-    Form::matrix("matrix 4 parts of 8 rows by 32 keys", 8, 32),
+    Form::parts("matrix 4 parts of 16 rows by 32 keys", 16, 32),
+    Form::parts("matrix 4 parts of 16 rows by 64 keys", 16, 64),
+    Form::parts("matrix 4 parts of 32 rows by 32 keys", 32, 32),
+    Form::parts("matrix 4 parts of 8 rows by 32 keys", 8, 32),
 ];
+
+/// All of them.
+pub(crate) fn forms() -> impl Iterator<Item = Form> {
+    FORMS.into_iter().chain(MATRIX_FORMS)
+}
 
 /// Rows of one batch element that fewer than this many are few: keys are split then.
 const FEW_ROWS: usize = 64;
@@ -336,8 +320,6 @@ pub(crate) struct Shape {
     pub(crate) types: [DType; 3],
     pub(crate) visibility: Visibility,
     pub(crate) dropout: bool,
-    /// Whether some keys may be hidden or dropped.
-    pub(crate) weigh: bool,
     /// Whether the caller's numbers are f16, so that operands held in f32 may be rounded to it.
     pub(crate) half: bool,
 }
@@ -379,29 +361,16 @@ impl Shape {
 
     /// The form to take, if any fits.
     pub(crate) fn form(&self, gpu: &Gpu) -> Option<Form> {
-        let default = default_form(gpu.is_cpu(), &self.dims, gpu.limits())?;
-        Some(tuning::form(gpu, &self.class(gpu), &self.forms(gpu), default))
-            .filter(|form| self.fits(form, gpu))
+        let default = self.default_form(gpu)?;
+        let units = self.units(gpu);
+        // A form that the caller wants is not replaced for the heads' sake, but matrix units are for f16 alone.
+        let forms = forms().filter(|form| units.is_some() || !form.is_matrix());
+        Some(tuning::form(gpu, &self.class(gpu), forms, default))
+            .filter(|form| form.fits(self.dims.head_dim, units, gpu.limits()))
     }
 
-    /// Every form, those in matrix units where they may be used.
-    fn forms(&self, gpu: &Gpu) -> Vec<Form> {
-        let matrix = self.units(gpu).map(|_| MATRIX_FORMS);
-        FORMS.into_iter().chain(matrix.into_iter().flatten()).collect()
-    }
-
-    fn fits(&self, form: &Form, gpu: &Gpu) -> bool {
-        form.fits(self.dims.head_dim, self.units(gpu), gpu.limits())
-    }
-
-    /// The forms that may be best, the default first.
-    pub(crate) fn candidates(&self, gpu: &Gpu) -> Vec<Form> {
-        let default = default_form(gpu.is_cpu(), &self.dims, gpu.limits());
-        let mut others = self.forms(gpu);
-        // Where matrix units are not an emulation, their forms are likely to be best.
-        others.sort_by_key(|form| matches!(form.layout, Layout::Matrix(_)) == gpu.is_cpu());
-        let others = others.into_iter().filter(|form| Some(*form) != default && suits(form, &self.dims));
-        default.into_iter().chain(others.filter(|form| self.fits(form, gpu))).collect()
+    fn default_form(&self, gpu: &Gpu) -> Option<Form> {
+        default_form(gpu.is_cpu(), &self.dims, gpu.limits())
     }
 
     /// Measures the candidates on scratch buffers, without masks, if that has not been done. Fewer heads, and then fewer
@@ -410,11 +379,17 @@ impl Shape {
         if self.is_half() && gpu.tuning() == Tuning::On {
             gpu.test_matrix_units().await?;
         }
-        let (class, candidates) = (self.class(gpu), self.candidates(gpu));
-        if !tuning::is_due(gpu, &class, &candidates) {
+        let class = self.class(gpu);
+        if !tuning::is_due(gpu, &class) {
             return Ok(());
         }
-        let mut dims = self.dims;
+        let (units, mut dims) = (self.units(gpu), self.dims);
+        let fitting = forms().filter(|form| form.fits(dims.head_dim, units, gpu.limits()));
+        let suiting = fitting.filter(|form| suits(form, &dims));
+        let candidates = tuning::candidates(gpu, self.default_form(gpu), suiting);
+        if !tuning::is_open(gpu, &class, &candidates) {
+            return Ok(());
+        }
         let work = |dims: &Dims| {
             2 * (dims.batch * dims.query_heads * dims.query_len * dims.head_dim) as u64 * dims.key_len as u64
         };
@@ -432,16 +407,17 @@ impl Shape {
                 break;
             }
         }
-        let words = |count: usize, dtype: DType| (count * dtype.size()).div_ceil(4) as u64;
         let Dims { batch, query_len, key_len, query_heads, key_heads, head_dim } = dims;
         let (queries, keys) =
             (batch * query_len * query_heads * head_dim, batch * key_len * key_heads * head_dim);
-        let dropout =
-            self.dropout.then_some(Dropout { probability: 0.1, seed: 0, q_offset: 0, batch_offset: 0 });
+        let dropout = self.dropout.then_some(Dropout { probability: 0.1, ..Dropout::default() });
+        let seen = self.visibility.without_masks();
+        let hides = self.visibility.hides() || self.dropout;
+        let seen = if hides { seen.with_wild_keys(0, &dims) } else { seen };
         let words = [
-            words(queries, self.types[0]),
-            words(keys, self.types[1]),
-            words(keys, self.types[2]),
+            self.types[0].words(queries),
+            self.types[1].words(keys),
+            self.types[2].words(keys),
             queries as u64,
             (batch * query_len * query_heads) as u64,
             super::find_wild::words(&dims) as u64,
@@ -451,16 +427,14 @@ impl Shape {
             q: (q.slot(), self.types[0]),
             k: (k.slot(), self.types[1]),
             v: (v.slot(), self.types[2]),
-            masks: (self.visibility.without_masks(), mask_bits.slot()),
+            masks: (seen, mask_bits.slot()),
             scale: 1.0,
             dropout,
             out: out.slot(),
             lse: lse.slot(),
         };
-        tuning::tune(gpu, class, &candidates, |pass, form| {
-            attention_forward(pass, &dims, &operands, form, self.weigh)
-        })
-        .await
+        tuning::tune(gpu, class, &candidates, |pass, form| attention_forward(pass, &dims, &operands, form))
+            .await
     }
 }
 
@@ -520,26 +494,24 @@ pub(crate) fn variants() -> Vec<super::Variant> {
     all
 }
 
-/// Records q, k, v → out and lse. `weigh`: some keys may be hidden or dropped, and `masks` has the bits of find_wild.
+/// Records q, k, v → out and lse. Where keys may be hidden or dropped, `masks` has the bits of find_wild.
 pub(crate) fn attention_forward<'a>(
     pass: &mut Pass<'_>,
     dims: &Dims,
     operands: &AttentionForward<'a>,
     form: Form,
-    weigh: bool,
 ) -> Result<()> {
     let &Dims { batch, query_len, query_heads, head_dim, .. } = dims;
     let splits = form.splits(dims);
     let rows = (batch * query_heads * query_len) as u64;
     let state = Workspace::new(pass.gpu(), "state", 2 * rows * u64::from(splits));
     if splits == 1 {
-        return Run { dims, operands, form, weigh, splits, out: operands.out, state: state.slot() }
-            .record(pass);
+        return Run { dims, operands, form, splits, out: operands.out, state: state.slot() }.record(pass);
     }
     let parts = Workspace::new(pass.gpu(), "parts", rows * u64::from(splits) * head_dim as u64);
-    let run = Run { dims, operands, form, weigh, splits, out: parts.slot(), state: state.slot() };
+    let run = Run { dims, operands, form, splits, out: parts.slot(), state: state.slot() };
     run.record(pass)?;
-    let keep_scale = operands.dropout.map_or(1.0, |dropout| dropout.keep_scale() as f32);
+    let keep_scale = operands.dropout.unwrap_or_default().keep_scale() as f32;
     merge_splits(pass, dims, splits, keep_scale, [parts.slot(), state.slot(), operands.out, operands.lse])
 }
 
@@ -548,7 +520,6 @@ struct Run<'r, 'a> {
     dims: &'r Dims,
     operands: &'r AttentionForward<'a>,
     form: Form,
-    weigh: bool,
     splits: u32,
     /// `[B,T,H,D]`, of each split.
     out: Slot<'r>,
@@ -607,7 +578,7 @@ impl Run<'_, '_> {
         };
         let slots = [q, k, v, operands.masks.1, out, operands.lse, self.state];
         let types = [operands.q.1, operands.k.1, operands.v.1];
-        let flags = [operands.dropout.is_some(), self.weigh, splits > 1];
+        let flags = [operands.dropout.is_some(), operands.masks.0.has_wild_keys(), splits > 1];
         let (kernel, constants) = match form.layout {
             Layout::Lanes(lanes) => (&KERNEL, constants(lanes, types, head_dim, flags)),
             Layout::Matrix(rows) => {
@@ -631,8 +602,7 @@ impl Run<'_, '_> {
             let key_end = if splits == 1 { (key_begin + step).min(last_key) } else { key_len };
             let keys = keys_per_split.min(key_end - key_begin);
             let work = 2 * u64::from(form.tile_rows()) * (keys * head_dim) as u64;
-            let dropout = operands.dropout;
-            let seed = dropout.map_or(0, |dropout| dropout.seed);
+            let dropout = operands.dropout.unwrap_or_default();
             for (tile_begin, tile_end) in tile_ranges(tiles, work) {
                 let params = Params {
                     visibility: operands.masks.0,
@@ -659,16 +629,16 @@ impl Run<'_, '_> {
                     keys_per_split: if splits == 1 { key_len as u32 } else { keys_per_split as u32 },
                     out_stride: (rows * head_dim) as u32,
                     state_stride: rows as u32,
-                    dropout_q_offset: dropout.map_or(0, |dropout| dropout.q_offset),
-                    dropout_batch_offset: dropout.map_or(0, |dropout| dropout.batch_offset),
-                    dropout_threshold: dropout.map_or(0, |dropout| dropout.threshold()),
-                    seed_low: seed as u32,
-                    seed_high: (seed >> 32) as u32,
-                    keep_scale: dropout.map_or(1.0, |dropout| dropout.keep_scale() as f32),
+                    dropout_q_offset: dropout.q_offset,
+                    dropout_batch_offset: dropout.batch_offset,
+                    dropout_threshold: dropout.threshold(),
+                    seed_low: dropout.seed as u32,
+                    seed_high: (dropout.seed >> 32) as u32,
+                    keep_scale: dropout.keep_scale() as f32,
                     padding: [0; 3],
                 };
                 let workgroups = u64::from(tile_end - tile_begin);
-                let params = Parameters::of(&params, dropout.is_some());
+                let params = Parameters::of(&params, operands.dropout.is_some());
                 pass.dispatch(kernel, &constants, params, &slots, workgroups)?;
             }
         }
@@ -694,7 +664,7 @@ mod tests {
             assert_eq!(name, expected);
         }
         for form in MATRIX_FORMS {
-            let Rows { rows, key_block } = form.matrix_rows().unwrap();
+            let Rows { rows, key_block } = form.matrix().unwrap();
             assert_eq!(form.name, format!("matrix 4 parts of {rows} rows by {key_block} keys"));
         }
     }

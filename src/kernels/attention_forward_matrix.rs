@@ -1,10 +1,10 @@
 //! The forms of fused attention in matrix units: its kernel, sizes and constants.
 //! [`attention_forward`](super::attention_forward) dispatches it.
 
-use super::attention_forward::{Params, operands};
+use super::attention_forward::{BINDINGS, Params, operands};
 use super::{ELEMENTS, FUSED, GRID, HALVES, PHILOX, VISIBLE, WEIGH};
 use crate::DType;
-use crate::gpu::{Binding, Constant, Kernel, Units, element_constant};
+use crate::gpu::{Constant, Kernel, Units, element_constant};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "attention_forward_matrix",
@@ -19,16 +19,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
         include_str!("../../shaders/attention_forward_matrix.wgsl"),
     ],
     generate: Some(operands),
-    bindings: &[
-        Binding::Uniform("params"),
-        Binding::Read("q"),
-        Binding::Read("k"),
-        Binding::Read("v"),
-        Binding::Read("mask_bits"),
-        Binding::Write("out"),
-        Binding::Write("lse"),
-        Binding::Write("state"),
-    ],
+    bindings: BINDINGS,
     workgroup_size: 0,
     params_size: size_of::<Params>(),
 };
@@ -121,7 +112,7 @@ pub(crate) fn variants() -> Vec<super::Variant> {
                 let type_of = |on| if on { DType::F32 } else { DType::F16 };
                 let on = |bit: usize| (i + j) >> bit & 1 == 1;
                 let types = [type_of(on(0)), type_of(on(1)), DType::F16];
-                let rows = form.matrix_rows().unwrap();
+                let rows = form.matrix().unwrap();
                 all.push(constants(rows, units, types, head_dim, [on(1), on(0)]));
             }
         }

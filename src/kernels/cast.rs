@@ -38,8 +38,8 @@ pub(crate) fn cast(
     (y, to): (Slot<'_>, DType),
     count: usize,
 ) -> Result<()> {
-    let words = (count * to.size()).div_ceil(4);
+    let words = to.words(count);
     let params = Params { count: count as u32, words: words as u32 };
-    let workgroups = words.div_ceil(KERNEL.workgroup_size as usize) as u64;
+    let workgroups = words.div_ceil(u64::from(KERNEL.workgroup_size));
     pass.dispatch(&KERNEL, &constants(from, to), Parameters::of(&params, false), &[x, y], workgroups)
 }

@@ -8,23 +8,27 @@ use crate::gpu::{
     Binding, Class, ClassShape, Constant, Constants, Gpu, Kernel, Parameters, Pass, Slot, Tuning, Units,
     element_constant, is_on, operand, result, size_class,
 };
-use crate::{DType, Error, Result, tuning};
+use crate::tuning::{self, Layout};
+use crate::{DType, Error, Result};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "linear",
     sources: &[GRID, ELEMENTS, PROJECTION, include_str!("../../shaders/linear.wgsl")],
     generate: Some(operands),
-    bindings: &[
-        Binding::Uniform("params"),
-        Binding::Read("x"),
-        Binding::Read("w"),
-        Binding::Read("bias"),
-        Binding::Read("multiplicand"),
-        Binding::Write("y"),
-    ],
+    bindings: BINDINGS,
     workgroup_size: 0,
     params_size: size_of::<Params>(),
 };
+
+/// Of the forms in matrix units too.
+pub(super) const BINDINGS: &[Binding] = &[
+    Binding::Uniform("params"),
+    Binding::Read("x"),
+    Binding::Read("w"),
+    Binding::Read("bias"),
+    Binding::Read("multiplicand"),
+    Binding::Write("y"),
+];
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -60,32 +64,16 @@ pub(crate) struct Linear<'a> {
 }
 
 /// How the kernel is laid out over lanes and registers, or over matrix units.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Form {
-    name: &'static str,
-    layout: Layout,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Layout {
-    Lanes(Lanes),
-    Matrix(Parts),
-}
+pub(crate) type Form = tuning::Form<Lanes, Parts>;
 
 /// Lanes in rows × in columns, and the rows and vectors of four columns that each owns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Lanes {
+pub(crate) struct Lanes {
     row_lanes: u32,
     column_lanes: u32,
     rows: u32,
     quads: u32,
     staged: bool,
-}
-
-impl tuning::Form for Form {
-    fn name(&self) -> &'static str {
-        self.name
-    }
 }
 
 impl Lanes {
@@ -113,7 +101,7 @@ impl Form {
         Self { name, layout: Layout::Lanes(Lanes { row_lanes, column_lanes, rows, quads, staged: true }) }
     }
 
-    const fn matrix(name: &'static str, grid: [u32; 2], sizes: [u32; 2], step: u32) -> Self {
+    const fn parts(name: &'static str, grid: [u32; 2], sizes: [u32; 2], step: u32) -> Self {
         Self { name, layout: Layout::Matrix(Parts { grid, sizes, step }) }
     }
 
@@ -122,15 +110,6 @@ impl Form {
         match &self.layout {
             Layout::Lanes(lanes) => lanes.tile(),
             Layout::Matrix(parts) => parts.tile(),
-        }
-    }
-
-    /// The parts of a workgroup, for matrix units.
-    #[cfg(test)]
-    pub(super) fn parts(&self) -> Option<Parts> {
-        match self.layout {
-            Layout::Lanes(_) => None,
-            Layout::Matrix(parts) => Some(parts),
         }
     }
 
@@ -166,10 +145,15 @@ pub(crate) const FORMS: [Form; 10] = [
 
 /// The forms in matrix units, which round both operands to f16: parts in rows × in columns, and the size of each.
 pub(crate) const MATRIX_FORMS: [Form; 3] = [
-    Form::matrix("matrix 2x2 parts of 32x32 by 32", [2, 2], [32, 32], 32),
-    Form::matrix("matrix 2x2 parts of 64x32 by 16", [2, 2], [64, 32], 16),
-    Form::matrix("matrix 1x4 parts of 16x32 by 32", [1, 4], [16, 32], 32),
+    Form::parts("matrix 2x2 parts of 32x32 by 32", [2, 2], [32, 32], 32),
+    Form::parts("matrix 2x2 parts of 64x32 by 16", [2, 2], [64, 32], 16),
+    Form::parts("matrix 1x4 parts of 16x32 by 32", [1, 4], [16, 32], 32),
 ];
+
+/// All of them.
+pub(crate) fn forms() -> impl Iterator<Item = Form> {
+    FORMS.into_iter().chain(MATRIX_FORMS)
+}
 
 /// The form that is taken unmeasured.
 pub(crate) fn default_form(cpu: bool, rows: usize) -> Form {
@@ -237,24 +221,13 @@ impl Shape {
     /// The form to take.
     pub(crate) fn form(&self, gpu: &Gpu) -> Form {
         let default = default_form(gpu.is_cpu(), self.sizes[0]);
-        tuning::form(gpu, &self.class(gpu), &self.fitting(gpu), default)
+        tuning::form(gpu, &self.class(gpu), self.fitting(gpu), default)
     }
 
     /// The forms that run on the device.
-    fn fitting(&self, gpu: &Gpu) -> Vec<Form> {
+    fn fitting(&self, gpu: &Gpu) -> impl Iterator<Item = Form> {
         let units = self.units(gpu);
-        let all = FORMS.into_iter().chain(MATRIX_FORMS);
-        all.filter(|form| form.fits(units, gpu.limits())).collect()
-    }
-
-    /// The forms that may be best, the default first.
-    pub(crate) fn candidates(&self, gpu: &Gpu) -> Vec<Form> {
-        let default = default_form(gpu.is_cpu(), self.sizes[0]);
-        let mut others = self.fitting(gpu);
-        // Where matrix units are not an emulation, their forms are likely to be best.
-        others.sort_by_key(|form| matches!(form.layout, Layout::Matrix(_)) == gpu.is_cpu());
-        let others = others.into_iter().filter(|form| *form != default && suits(form, self.sizes[0]));
-        std::iter::once(default).chain(others).collect()
+        forms().filter(move |form| form.fits(units, gpu.limits()))
     }
 
     /// Measures the candidates on scratch buffers, if that has not been done. Fewer rows stand for very many.
@@ -262,14 +235,18 @@ impl Shape {
         if self.is_half() && gpu.tuning() == Tuning::On {
             gpu.test_matrix_units().await?;
         }
-        let (class, candidates) = (self.class(gpu), self.candidates(gpu));
-        if !tuning::is_due(gpu, &class, &candidates) {
+        let class = self.class(gpu);
+        if !tuning::is_due(gpu, &class) {
             return Ok(());
         }
         let [m, k, n] = self.sizes;
+        let suiting = self.fitting(gpu).filter(|form| suits(form, m));
+        let candidates = tuning::candidates(gpu, Some(default_form(gpu.is_cpu(), m)), suiting);
+        if !tuning::is_open(gpu, &class, &candidates) {
+            return Ok(());
+        }
         let m = m.min((tuning::work(gpu) / (k * n) as u64).max(256) as usize);
-        let words = |count: usize, dtype: DType| (count * dtype.size()).div_ceil(4) as u64;
-        let words = [words(m * k, self.x), words(k * n, self.w), (m * n) as u64];
+        let words = [self.x.words(m * k), self.w.words(k * n), (m * n) as u64];
         let [x, w, y] = tuning::scratch(gpu, words).await?;
         tuning::tune(gpu, class, &candidates, |pass, form| {
             let (x, w, y) = ((x.slot(), self.x), w.slot(), y.slot());
@@ -395,7 +372,7 @@ mod tests {
             assert_eq!(name, format!("{memory} {row_lanes}x{column_lanes} lanes of {rows}x{}", 4 * quads));
         }
         for form in MATRIX_FORMS {
-            let Parts { grid: [y, x], sizes: [rows, columns], step } = form.parts().unwrap();
+            let Parts { grid: [y, x], sizes: [rows, columns], step } = form.matrix().unwrap();
             assert_eq!(form.name, format!("matrix {y}x{x} parts of {rows}x{columns} by {step}"));
         }
     }

@@ -1,22 +1,15 @@
 //! The forms of a projection in matrix units: its kernel, sizes and constants. [`linear`](super::linear) dispatches it.
 
-use super::linear::{Params, operands};
+use super::linear::{BINDINGS, Params, operands};
 use super::{ELEMENTS, GRID, HALVES, PROJECTION};
 use crate::DType;
-use crate::gpu::{Binding, Constant, Kernel, Units, element_constant};
+use crate::gpu::{Constant, Kernel, Units, element_constant};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "linear_matrix",
     sources: &[GRID, ELEMENTS, PROJECTION, HALVES, include_str!("../../shaders/linear_matrix.wgsl")],
     generate: Some(operands),
-    bindings: &[
-        Binding::Uniform("params"),
-        Binding::Read("x"),
-        Binding::Read("w"),
-        Binding::Read("bias"),
-        Binding::Read("multiplicand"),
-        Binding::Write("y"),
-    ],
+    bindings: BINDINGS,
     workgroup_size: 0,
     params_size: size_of::<Params>(),
 };
@@ -79,7 +72,7 @@ pub(crate) fn variants() -> Vec<super::Variant> {
         for (flags, units) in (0..8usize).zip(super::UNITS.into_iter().cycle()) {
             let on = |bit: usize| flags >> bit & 1 == 1;
             let x = if on(1) { DType::F32 } else { DType::F16 };
-            let parts = form.parts().unwrap();
+            let parts = form.matrix().unwrap();
             all.push(constants(parts, units, [x, DType::F16], [on(0), on(1), on(2)]));
         }
     }

@@ -100,11 +100,7 @@ pub(crate) fn check_binding(
     argument: &str,
     words: u64,
 ) -> crate::Result<()> {
-    let (bytes, limit) = (words.saturating_mul(4), gpu.binding_limits().bytes);
-    if bytes > limit {
-        return Err(crate::Error::TooLarge { operation, argument: argument.into(), bytes, limit });
-    }
-    Ok(())
+    check_limit(operation, argument, words, gpu.binding_limits().bytes)
 }
 
 /// Fails where a storage buffer of so many words would be larger than the adapter allows.
@@ -114,7 +110,11 @@ pub(crate) fn check_words(
     argument: &str,
     words: u64,
 ) -> crate::Result<()> {
-    let (bytes, limit) = (words.saturating_mul(4), gpu.max_tensor_bytes());
+    check_limit(operation, argument, words, gpu.max_tensor_bytes())
+}
+
+fn check_limit(operation: &'static str, argument: &str, words: u64, limit: u64) -> crate::Result<()> {
+    let bytes = words.saturating_mul(4);
     if bytes > limit {
         return Err(crate::Error::TooLarge { operation, argument: argument.into(), bytes, limit });
     }

@@ -2,11 +2,11 @@
 
 use super::super::attention_forward::{self, AttentionForward, attention_forward};
 use super::super::linear::{self, Linear, linear};
+use super::attention_case::AttentionCase;
 use super::support::*;
 use crate::mask::Masks;
-use crate::reference::{self, Visibility};
-use crate::tuning::Form as _;
-use crate::{Array, DType, Dropout, Gpu, MatrixUnits, Tensor};
+use crate::reference;
+use crate::{DType, Gpu, MatrixUnits};
 
 /// The adapter under test with its matrix units, if it has any.
 fn gpu_with_units() -> Option<Gpu> {
@@ -92,7 +92,7 @@ fn linear_in_matrix_units_is_the_references() {
                     }
                 };
                 run(&gpu, |pass| linear(pass, &operands, form));
-                let what = format!("linear {m}×{k}×{n} {x_type} {has_bias} {has_gate} {}", form.name());
+                let what = format!("linear {m}×{k}×{n} {x_type} {has_bias} {has_gate} {}", form.name);
                 check(&what, &y, &expected(x_seen.data()), 1e-5);
                 check(&what, &y, &expected(x_ref.data()), DType::F16.tolerance());
                 poison(&y);
@@ -108,87 +108,25 @@ fn attention_in_matrix_units_is_the_references_under_every_mask() {
     let more = [[1, 2, 9_000, 2, 1, 4], [2, 70, 133, 2, 1, 8], [1, 40, 270, 4, 2, 64], [2, 5, 96, 6, 2, 128]];
     for (case, sizes) in DIMS.into_iter().chain(more).enumerate() {
         let [b, t, s, h, hkv, d] = sizes;
-        let dims = dims(sizes);
         let types = [DType::F16, DType::F32];
         let (q_type, k_type) = (types[case % 2], types[case / 2 % 2]);
-        let (q, q_ref) = tensor(&gpu, &[b, t, h, d], grown(values(b * t * h * d, 1), 2.0), q_type);
+        let q = grown(values(b * t * h * d, 1), 2.0);
         let mut k = grown(values(b * s * hkv * d, 2), 2.0);
         // Scores that grow along the keys, so that sums are multiplied in every block.
         k.iter_mut().enumerate().for_each(|(i, x)| *x *= (i / (hkv * d) % s + 1) as f32 / s as f32);
-        let (k, k_ref) = tensor(&gpu, &[b, s, hkv, d], k, k_type);
-        let mut v = values(b * s * hkv * d, 3);
-        let key_mask = bools(&[b, s], 4);
-        // What the key mask hides may be anything.
-        for (i, x) in v.iter_mut().enumerate() {
-            if !key_mask.data()[i / (hkv * d)] {
-                *x = [f32::NAN, f32::INFINITY, 1.0][i % 3];
-            }
-        }
-        let clean: Vec<f32> = v.iter().map(|&x| if x.is_finite() { x } else { 0.5 }).collect();
-        let (v, v_ref) = tensor(&gpu, &[b, s, hkv, d], v, k_type);
-        let (clean, clean_ref) = tensor(&gpu, &[b, s, hkv, d], clean, k_type);
-        let (attention_mask, query_mask) = (bools(&[b, h, t, s], 5), bools(&[b, t], 6));
+        let operands = AttentionCase::new(&gpu, sizes, (q, q_type), (k, k_type));
         let forms = attention_forward::MATRIX_FORMS;
         let forms: Vec<_> = forms.iter().filter(|form| form.fits(d, gpu.units(), gpu.limits())).collect();
         assert!(!forms.is_empty(), "no form fits heads {d} wide");
         for step in 0..5u32 {
             let flags = (step * 13 % 64) ^ case as u32;
-            let on = |bit: u32| flags >> bit & 1 == 1;
             let form = *forms[(case + step as usize) % forms.len()];
-            let visibility = Visibility {
-                causal: on(0),
-                window: on(1).then_some(1 + 5 * case),
-                q_offset: if on(2) { s / 2 } else { 0 },
-                attention_mask: on(3).then_some(&attention_mask),
-                query_mask: on(4).then_some(&query_mask),
-                value_mask: None,
-                key_mask: on(5).then_some(&key_mask),
-            };
-            let dropout = (flags % 3 == 1).then_some(Dropout {
-                probability: 0.3,
-                seed: 1 << 40 | 9,
-                q_offset: 3,
-                batch_offset: 1,
-            });
-            let upload = |mask: Option<&Array<bool>>| {
-                mask.map(|mask| pollster::block_on(Tensor::from_mask(&gpu, mask)).unwrap())
-            };
-            let masks = [visibility.attention_mask, visibility.query_mask, visibility.key_mask].map(upload);
-            let masks = Masks {
-                attention_mask: masks[0].as_ref(),
-                query_mask: masks[1].as_ref(),
-                value_mask: None,
-                key_mask: masks[2].as_ref(),
-                causal: visibility.causal,
-                q_offset: visibility.q_offset as u32,
-                sliding_window: visibility.window,
-            };
-            let (v, v_ref) = if on(5) { (&v, &v_ref) } else { (&clean, &clean_ref) };
-            let out = poisoned(&gpu, &[b, t, h, d], DType::F32);
-            let lse = poisoned(&gpu, &[b, h, t], DType::F32);
-            let weigh = masks.hide() || dropout.is_some();
-            run(&gpu, |pass| {
-                let wild = weigh.then_some((v.slot(), k_type));
-                let (packed, bits) = masks.pack("test", pass, &dims, wild)?;
-                let operands = AttentionForward {
-                    q: (q.slot(), q_type),
-                    k: (k.slot(), k_type),
-                    v: (v.slot(), k_type),
-                    masks: (packed, bits.slot()),
-                    scale: 0.8,
-                    dropout,
-                    out: out.slot(),
-                    lse: lse.slot(),
-                };
-                attention_forward(pass, &dims, &operands, form, weigh)
-            });
+            let got = operands.run(&gpu, form, flags, case);
             // As the matrix units see it; probabilities are rounded too.
-            let [q_ref, k_ref, v_ref] = [&q_ref, &k_ref, v_ref].map(|x| reference::cast(x, DType::F16));
-            let options = reference::AttentionOptions { scale: f64::from(0.8f32), visibility, dropout };
-            let expected = reference::attention_forward(&q_ref, &k_ref, &v_ref, &options).unwrap();
-            let what = format!("{sizes:?} {q_type} {k_type} flags {flags:06b} {}", form.name());
-            check(&format!("out {what}"), &out, expected.output.data(), 1e-3);
-            check(&format!("lse {what}"), &lse, &expected.lse, 1e-5);
+            let expected = operands.expected(flags, case, DType::F16);
+            let what = format!("{sizes:?} {q_type} {k_type} flags {flags:06b} {}", form.name);
+            check(&format!("out {what}"), &got.out, expected.output.data(), 1e-3);
+            check(&format!("lse {what}"), &got.lse, &expected.lse, 1e-5);
         }
     }
 }
@@ -210,17 +148,9 @@ fn a_visible_nan_and_a_value_past_the_range_of_f16_reach_the_result() {
         let v = (0..560).map(|i| if i / 8 == 40 { bad } else { 0.5 }).collect();
         let (v, _) = tensor(&gpu, &[1, 70, 1, 8], v, DType::F32);
         let (out, lse) = (poisoned(&gpu, &[1, 9, 2, 8], DType::F32), poisoned(&gpu, &[1, 2, 9], DType::F32));
-        let masks = Masks {
-            attention_mask: None,
-            query_mask: None,
-            value_mask: None,
-            key_mask: None,
-            causal: true,
-            q_offset: 36,
-            sliding_window: None,
-        };
+        let masks = Masks { causal: true, q_offset: 36, ..Masks::default() };
         run(&gpu, |pass| {
-            let (packed, bits) = masks.pack("test", pass, &dims, Some((v.slot(), DType::F32)))?;
+            let (packed, bits) = masks.pack("test", pass, &dims, Some((v.slot(), DType::F32)), false)?;
             let operands = AttentionForward {
                 q: (q.slot(), DType::F32),
                 k: (k.slot(), DType::F32),
@@ -231,7 +161,7 @@ fn a_visible_nan_and_a_value_past_the_range_of_f16_reach_the_result() {
                 out: out.slot(),
                 lse: lse.slot(),
             };
-            attention_forward(pass, &dims, &operands, form.unwrap(), true)
+            attention_forward(pass, &dims, &operands, form.unwrap())
         });
         for (i, x) in read(&out).into_iter().enumerate() {
             if i / 16 < 4 {

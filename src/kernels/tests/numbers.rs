@@ -4,7 +4,6 @@ use super::super::scores::Scores;
 use super::support::*;
 use crate::mask::Masks;
 use crate::reference::{self, Visibility};
-use crate::tuning::Form as _;
 use crate::{Array, DType, Dropout, Tensor};
 
 #[test]
@@ -102,7 +101,7 @@ fn linear_is_the_references() {
                 });
                 for (_, form) in forms {
                     run(&gpu, |pass| linear(pass, &operands, *form));
-                    let what = format!("linear {m}×{k}×{n} {x_type} {w_type} {kind} {}", form.name());
+                    let what = format!("linear {m}×{k}×{n} {x_type} {w_type} {kind} {}", form.name);
                     check(&what, &y, &expected, 1e-5);
                     poison(&y);
                 }
@@ -192,7 +191,7 @@ fn scores_are_the_references_under_every_mask() {
                 for queries in ranges(t) {
                     let out = poisoned(&gpu, &[b, h, queries.count, s], DType::F32);
                     run(&gpu, |pass| {
-                        let (packed, bits) = masks.pack("test", pass, &dims, None)?;
+                        let (packed, bits) = masks.pack("test", pass, &dims, None, false)?;
                         let (q, k, masks) = ((q.slot(), dtype), (k.slot(), dtype), (packed, bits.slot()));
                         let scores = out.slot();
                         let operands = Scores { queries, q, k, masks, scale: 0.3, scores };

@@ -77,10 +77,8 @@ fn attention_in_windows_of_batches_queries_and_keys_is_the_references() {
             };
             let (out, lse) =
                 (poisoned(&gpu, &[b, t, h, d], DType::F32), poisoned(&gpu, &[b, h, t], DType::F32));
-            let weigh = masks.hide();
             run(&gpu, |pass| {
-                let (packed, bits) =
-                    masks.pack("test", pass, &dims, weigh.then_some((v.slot(), DType::F32)))?;
+                let (packed, bits) = masks.pack("test", pass, &dims, Some((v.slot(), DType::F32)), false)?;
                 let operands = AttentionForward {
                     q: (q.slot(), DType::F32),
                     k: (k.slot(), DType::F16),
@@ -91,7 +89,7 @@ fn attention_in_windows_of_batches_queries_and_keys_is_the_references() {
                     out: out.slot(),
                     lse: lse.slot(),
                 };
-                attention_forward(pass, &dims, &operands, FORMS[1 + case % 2], weigh)
+                attention_forward(pass, &dims, &operands, FORMS[1 + case % 2])
             });
             let options = reference::AttentionOptions { scale: f64::from(0.8f32), visibility, dropout: None };
             let expected = reference::attention_forward(&q_ref, &k_ref, &v_ref, &options).unwrap();

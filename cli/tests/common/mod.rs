@@ -1,0 +1,60 @@
+//! What the tests of the command share: how it is started, how it refuses, and folders that go away.
+// Not every test needs all of it.
+#![allow(dead_code)]
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// The command, started like the tests themselves: through the runner that cargo was given, if it was.
+pub(crate) fn command(args: &[&str]) -> Command {
+    let runner = std::env::var("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace().chain([env!("CARGO_BIN_EXE_gqa")]);
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).args(args);
+    command
+}
+
+pub(crate) fn gqa(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// It must fail with one sentence on standard error that has all of `parts`.
+#[track_caller]
+pub(crate) fn fails(args: &[&str], parts: &[&str]) -> Output {
+    let output = gqa(args);
+    let error = text(&output.stderr);
+    assert!(!output.status.success(), "{args:?} went through: {}", text(&output.stdout));
+    let said: Vec<_> = error.lines().filter(|line| line.starts_with("gqa: ")).collect();
+    assert_eq!(said.len(), 1, "{error}");
+    assert!(!error.contains("panicked"), "{error}");
+    for part in parts {
+        assert!(said[0].contains(part), "`{}` does not say `{part}`", said[0]);
+    }
+    output
+}
+
+/// A folder that goes away with it.
+pub(crate) struct Folder(pub(crate) tempfile::TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+        std::fs::write(self.path(name), bytes).unwrap();
+        self.path(name)
+    }
+
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        std::fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+}
