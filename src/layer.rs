@@ -35,20 +35,13 @@ pub struct GroupedQueryAttention {
     gpu: Gpu,
     config: Config,
     widths: FeatureWidths,
-    query: DenseWeights,
-    key: DenseWeights,
-    value: DenseWeights,
-    gate: Option<DenseWeights>,
-    attention_output: DenseWeights,
+    /// In the policy's compute type.
+    weights: Weights<Tensor>,
+    /// In the policy's variable type, where that is another: mixed policies keep f32 behind what they compute with.
+    variables: Option<Weights<Tensor>>,
     /// Names the dropout patterns of calls that bring no seed of their own.
     dropout_base: u64,
     dropout_calls: AtomicU64,
-}
-
-/// A projection on the GPU, in the policy's compute type.
-struct DenseWeights {
-    kernel: Tensor,
-    bias: Option<Tensor>,
 }
 
 /// The arguments of a call beside query and value. The default is plain attention without masks, in inference.
@@ -117,19 +110,15 @@ impl GroupedQueryAttention {
     pub async fn from_weights(gpu: &Gpu, config: Config, weights: &Weights) -> Result<Self> {
         config.validate()?;
         let widths = weights.widths("GroupedQueryAttention::from_weights", &config)?;
-        let dtype = config.dtype.compute_dtype();
-        let gate = match &weights.gate {
-            Some(gate) => Some(DenseWeights::upload(gpu, gate, dtype).await?),
-            None => None,
+        let (compute, variable) = (config.dtype.compute_dtype(), config.dtype.variable_dtype());
+        let upload = async |dtype: DType| {
+            weights.try_map_async(async |weight| Tensor::from_array(gpu, weight, dtype).await).await
         };
         Ok(Self {
             gpu: gpu.clone(),
             widths,
-            query: DenseWeights::upload(gpu, &weights.query, dtype).await?,
-            key: DenseWeights::upload(gpu, &weights.key, dtype).await?,
-            value: DenseWeights::upload(gpu, &weights.value, dtype).await?,
-            gate,
-            attention_output: DenseWeights::upload(gpu, &weights.attention_output, dtype).await?,
+            weights: upload(compute).await?,
+            variables: if variable == compute { None } else { Some(upload(variable).await?) },
             dropout_base: config.seed.unwrap_or_else(random_seed),
             dropout_calls: AtomicU64::new(0),
             config,
@@ -149,6 +138,16 @@ impl GroupedQueryAttention {
     /// The device.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
+    }
+
+    /// The weights on the device, in the policy's variable type. Training changes them where they are.
+    pub fn variables(&self) -> &Weights<Tensor> {
+        self.variables.as_ref().unwrap_or(&self.weights)
+    }
+
+    /// Waits for the GPU and reads the weights.
+    pub async fn read_weights(&self) -> Result<Weights> {
+        self.variables().try_map_async(async |weight| weight.to_array().await).await
     }
 
     /// Runs the layer on query `[B,T,C]` and value `[B,S,Cv]`. Inputs in another float type than the policy's are cast to
@@ -188,7 +187,7 @@ impl GroupedQueryAttention {
         ];
         projections.dedup();
         for (x, sizes) in projections {
-            linear::Shape { sizes, x, w: dtype, bias: self.query.bias.is_some() }.tune(&self.gpu).await?;
+            linear::Shape { sizes, x, w: dtype, bias: self.config.use_bias }.tune(&self.gpu).await?;
         }
         if plan.path == AttentionPath::Fused {
             let dropout = options.training && self.config.dropout > 0.0;
@@ -339,7 +338,7 @@ impl GroupedQueryAttention {
             plan.dims;
         let FeatureWidths { query: c, key: ck, value: cv } = self.widths;
         let dtype = self.config.dtype.compute_dtype();
-        let dropout = self.draw_dropout(options);
+        let (weights, dropout) = (&self.weights, self.draw_dropout(options));
         let scores = output.attention_scores.as_ref().filter(|_| plan.scores);
         let q = self.workspace("q", &[b, t, h, d]);
         let k = self.workspace("k", &[b, s, hkv, d]);
@@ -351,9 +350,9 @@ impl GroupedQueryAttention {
         let value_input = self.cast_input(pass, plan.value)?; // [B,S,Cv]
         let query = (query_input.slot(), dtype);
 
-        self.query.apply(pass, query, None, q.slot(), [b * t, c, h * d])?;
-        self.key.apply(pass, (key_input.slot(), dtype), None, k.slot(), [b * s, ck, hkv * d])?;
-        self.value.apply(pass, (value_input.slot(), dtype), None, v.slot(), [b * s, cv, hkv * d])?;
+        project(pass, &weights.query, query, None, q.slot(), [b * t, c, h * d])?;
+        project(pass, &weights.key, (key_input.slot(), dtype), None, k.slot(), [b * s, ck, hkv * d])?;
+        project(pass, &weights.value, (value_input.slot(), dtype), None, v.slot(), [b * s, cv, hkv * d])?;
 
         let attention = Attention {
             operation: OPERATION,
@@ -373,9 +372,9 @@ impl GroupedQueryAttention {
         let attention_form = attention.encode(pass)?;
 
         // gated = sigmoid(query · w + bias) ∘ out; q has been read and takes it.
-        let attended = match &self.gate {
+        let attended = match &weights.gate {
             Some(gate) => {
-                gate.apply(pass, query, Some(out.slot()), q.slot(), [b * t, c, h * d])?;
+                project(pass, gate, query, Some(out.slot()), q.slot(), [b * t, c, h * d])?;
                 &q
             }
             None => &out,
@@ -383,10 +382,10 @@ impl GroupedQueryAttention {
         let (attended, sizes) = ((attended.slot(), DType::F32), [b * t, h * d, c]);
         let result = output.attention_output.slot();
         if dtype == DType::F32 {
-            self.attention_output.apply(pass, attended, None, result, sizes)?;
+            project(pass, &weights.attention_output, attended, None, result, sizes)?;
         } else {
             let wide = self.workspace("attention_output", &[b, t, c]);
-            self.attention_output.apply(pass, attended, None, wide.slot(), sizes)?;
+            project(pass, &weights.attention_output, attended, None, wide.slot(), sizes)?;
             cast(pass, (wide.slot(), DType::F32), (result, dtype), b * t * c)?;
         }
         Ok(CallOutput {
@@ -448,30 +447,20 @@ impl Input<'_> {
     }
 }
 
-impl DenseWeights {
-    async fn upload(gpu: &Gpu, projection: &Projection, dtype: DType) -> Result<Self> {
-        let bias = match &projection.bias {
-            Some(bias) => Some(Tensor::from_array(gpu, bias, dtype).await?),
-            None => None,
-        };
-        Ok(Self { kernel: Tensor::from_array(gpu, &projection.kernel, dtype).await?, bias })
-    }
-
-    /// y `[M,N]` = x `[M,K]` · kernel `[K,N]` + bias `[N]`, and with `gated` sigmoid(that) ∘ gated; `sizes` is M, K, N.
-    fn apply(
-        &self,
-        pass: &mut Pass<'_>,
-        x: (Slot<'_>, DType),
-        gated: Option<Slot<'_>>,
-        y: Slot<'_>,
-        sizes: [usize; 3],
-    ) -> Result<()> {
-        let bias = self.bias.as_ref().map(Tensor::slot);
-        let w_type = self.kernel.dtype();
-        let shape = linear::Shape { sizes, x: x.1, w: w_type, bias: bias.is_some() };
-        let form = shape.form(pass.gpu());
-        linear(pass, &Linear { x, w: self.kernel.slot(), bias, w_type, gated, y, sizes }, form)
-    }
+/// y `[M,N]` = x `[M,K]` · kernel `[K,N]` + bias `[N]`, and with `gated` sigmoid(that) ∘ gated; `sizes` is M, K, N.
+fn project(
+    pass: &mut Pass<'_>,
+    weights: &Projection<Tensor>,
+    x: (Slot<'_>, DType),
+    gated: Option<Slot<'_>>,
+    y: Slot<'_>,
+    sizes: [usize; 3],
+) -> Result<()> {
+    let bias = weights.bias.as_ref().map(Tensor::slot);
+    let w_type = weights.kernel.dtype();
+    let shape = linear::Shape { sizes, x: x.1, w: w_type, bias: bias.is_some() };
+    let form = shape.form(pass.gpu());
+    linear(pass, &Linear { x, w: weights.kernel.slot(), bias, w_type, gated, y, sizes }, form)
 }
 
 /// A seed from the randomness that hash maps use.

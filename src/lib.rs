@@ -65,7 +65,7 @@ pub use initializers::Initializer;
 pub use layer::{CallOptions, CallOutput, GroupedQueryAttention, OutputTensors};
 pub use training_terms::{Constraint, OrthogonalMode, Regularizer};
 pub use tuning::forms;
-pub use weights::{FeatureWidths, Projection, WeightSpec, Weights, weight_specs};
+pub use weights::{FeatureWidths, Projection, Shaped, WeightSpec, Weights, weight_specs};
 pub use wgpu;
 
 /// The README's example compiles.

@@ -1,29 +1,29 @@
 //! The weights of a layer on the host, and the names and shapes that they must have.
 
-use crate::{Array, Config, Error, Result};
+use crate::{Array, Config, Error, Result, Tensor};
 
-/// The weights of one layer, in Keras' own shapes.
+/// The weights of one layer, in Keras' own shapes; or their gradients, or anything else of which there is one for each.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Weights<T = f32> {
+pub struct Weights<A = Array> {
     /// Kernel `[C, H, D]`, bias `[H, D]`.
-    pub query: Projection<T>,
+    pub query: Projection<A>,
     /// Kernel `[Ck, Hkv, D]`, bias `[Hkv, D]`.
-    pub key: Projection<T>,
+    pub key: Projection<A>,
     /// Kernel `[Cv, Hkv, D]`, bias `[Hkv, D]`.
-    pub value: Projection<T>,
+    pub value: Projection<A>,
     /// With `use_gate`: kernel `[C, H, D]`, bias `[H, D]`.
-    pub gate: Option<Projection<T>>,
+    pub gate: Option<Projection<A>>,
     /// Kernel `[H, D, C]`, bias `[C]`.
-    pub attention_output: Projection<T>,
+    pub attention_output: Projection<A>,
 }
 
 /// The kernel of one linear projection, and its bias with `use_bias`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Projection<T = f32> {
+pub struct Projection<A = Array> {
     /// The matrix, input axes first.
-    pub kernel: Array<T>,
+    pub kernel: A,
     /// What is added to each output row.
-    pub bias: Option<Array<T>>,
+    pub bias: Option<A>,
 }
 
 /// The feature widths that a layer is built for.
@@ -83,9 +83,27 @@ pub fn weight_specs(config: &Config, widths: FeatureWidths) -> Vec<WeightSpec> {
     specs
 }
 
-impl<T> Weights<T> {
+/// What has a shape: arrays and tensors.
+pub trait Shaped {
+    /// The length of each axis.
+    fn shape(&self) -> &[usize];
+}
+
+impl<T> Shaped for Array<T> {
+    fn shape(&self) -> &[usize] {
+        self.shape()
+    }
+}
+
+impl Shaped for Tensor {
+    fn shape(&self) -> &[usize] {
+        self.shape()
+    }
+}
+
+impl<A> Weights<A> {
     /// The projections with their names, in the order of [`weight_specs`].
-    pub fn projections(&self) -> Vec<(&'static str, &Projection<T>)> {
+    pub fn projections(&self) -> Vec<(&'static str, &Projection<A>)> {
         let mut all = vec![("query", &self.query), ("key", &self.key), ("value", &self.value)];
         all.extend(self.gate.as_ref().map(|gate| ("gate", gate)));
         all.push(("attention_output", &self.attention_output));
@@ -93,7 +111,7 @@ impl<T> Weights<T> {
     }
 
     /// The weights with their names, such as `query/kernel`, in the order of [`weight_specs`].
-    pub fn named(&self) -> Vec<(String, &Array<T>)> {
+    pub fn named(&self) -> Vec<(String, &A)> {
         let mut all = Vec::new();
         for (name, projection) in self.projections() {
             all.push((format!("{name}/kernel"), &projection.kernel));
@@ -102,15 +120,76 @@ impl<T> Weights<T> {
         all
     }
 
-    /// Assembles the weights of a layer from arrays by name; `take` gives the array of a name, if there is one.
+    /// `f` of each, in the order of [`named`](Self::named).
+    pub fn map<U>(&self, mut f: impl FnMut(&A) -> U) -> Weights<U> {
+        let mut map = |p: &Projection<A>| p.map(&mut f);
+        Weights {
+            query: map(&self.query),
+            key: map(&self.key),
+            value: map(&self.value),
+            gate: self.gate.as_ref().map(&mut map),
+            attention_output: map(&self.attention_output),
+        }
+    }
+
+    /// `f` of each, in the order of [`named`](Self::named), or its first error.
+    pub fn try_map<U>(&self, mut f: impl FnMut(&A) -> Result<U>) -> Result<Weights<U>> {
+        let mut map = |p: &Projection<A>| p.try_map(&mut f);
+        Ok(Weights {
+            query: map(&self.query)?,
+            key: map(&self.key)?,
+            value: map(&self.value)?,
+            gate: self.gate.as_ref().map(&mut map).transpose()?,
+            attention_output: map(&self.attention_output)?,
+        })
+    }
+
+    /// `f` of each, one after the other, in the order of [`named`](Self::named), or its first error.
+    pub async fn try_map_async<U>(&self, mut f: impl AsyncFnMut(&A) -> Result<U>) -> Result<Weights<U>> {
+        Ok(Weights {
+            query: self.query.try_map_async(&mut f).await?,
+            key: self.key.try_map_async(&mut f).await?,
+            value: self.value.try_map_async(&mut f).await?,
+            gate: match &self.gate {
+                Some(gate) => Some(gate.try_map_async(&mut f).await?),
+                None => None,
+            },
+            attention_output: self.attention_output.try_map_async(&mut f).await?,
+        })
+    }
+}
+
+impl<A> Projection<A> {
+    /// `f` of kernel and bias.
+    pub fn map<U>(&self, mut f: impl FnMut(&A) -> U) -> Projection<U> {
+        Projection { kernel: f(&self.kernel), bias: self.bias.as_ref().map(&mut f) }
+    }
+
+    fn try_map<U>(&self, mut f: impl FnMut(&A) -> Result<U>) -> Result<Projection<U>> {
+        Ok(Projection { kernel: f(&self.kernel)?, bias: self.bias.as_ref().map(&mut f).transpose()? })
+    }
+
+    async fn try_map_async<U>(&self, f: &mut impl AsyncFnMut(&A) -> Result<U>) -> Result<Projection<U>> {
+        Ok(Projection {
+            kernel: f(&self.kernel).await?,
+            bias: match &self.bias {
+                Some(bias) => Some(f(bias).await?),
+                None => None,
+            },
+        })
+    }
+}
+
+impl<A: Shaped> Weights<A> {
+    /// Assembles the weights of a layer by name; `take` gives the one of a name, if there is one.
     ///
     /// Fails where one is missing or its shape is not the one that `config` demands.
     pub fn from_named(
         operation: &'static str,
         config: &Config,
-        mut take: impl FnMut(&str) -> Result<Option<Array<T>>>,
+        mut take: impl FnMut(&str) -> Result<Option<A>>,
     ) -> Result<Self> {
-        let mut projection = |name: &str| -> Result<Projection<T>> {
+        let mut projection = |name: &str| -> Result<Projection<A>> {
             let mut need = |variable: &str| {
                 let name = format!("{name}/{variable}");
                 take(&name)?.ok_or_else(|| Error::MissingTensor { operation, name, found: Vec::new() })
@@ -133,7 +212,7 @@ impl<T> Weights<T> {
 
     /// The feature widths these weights are for. Fails where a shape is not the one that `config` demands.
     pub fn widths(&self, operation: &'static str, config: &Config) -> Result<FeatureWidths> {
-        let width = |projection: &Projection<T>| projection.kernel.shape().first().copied().unwrap_or(0);
+        let width = |projection: &Projection<A>| projection.kernel.shape().first().copied().unwrap_or(0);
         let widths =
             FeatureWidths { query: width(&self.query), key: width(&self.key), value: width(&self.value) };
         let (found, wanted) = (self.named(), weight_specs(config, widths));
@@ -144,7 +223,7 @@ impl<T> Weights<T> {
                     let found = found.iter().map(|(name, _)| name.clone()).collect();
                     return Err(Error::MissingTensor { operation, name, found });
                 }
-                Some((_, array)) if array.shape() != spec.shape || array.data().is_empty() => {
+                Some((_, array)) if array.shape() != spec.shape || array.shape().contains(&0) => {
                     return Err(Error::argument(
                         operation,
                         name,
@@ -162,19 +241,6 @@ impl<T> Weights<T> {
                 known: wanted.iter().map(WeightSpec::name).collect(),
             }),
             None => Ok(widths),
-        }
-    }
-
-    /// The weights with `f` applied to each array.
-    pub fn map<U>(&self, mut f: impl FnMut(&Array<T>) -> Array<U>) -> Weights<U> {
-        let mut map =
-            |p: &Projection<T>| Projection { kernel: f(&p.kernel), bias: p.bias.as_ref().map(&mut f) };
-        Weights {
-            query: map(&self.query),
-            key: map(&self.key),
-            value: map(&self.value),
-            gate: self.gate.as_ref().map(&mut map),
-            attention_output: map(&self.attention_output),
         }
     }
 }

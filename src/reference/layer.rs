@@ -42,7 +42,7 @@ pub struct CallOutput {
 /// between is f64.
 pub fn call(
     config: &Config,
-    weights: &Weights<f64>,
+    weights: &Weights<Array<f64>>,
     query: &Array<f64>,
     value: &Array<f64>,
     options: &CallOptions<'_>,
@@ -104,7 +104,7 @@ pub fn call(
     })
 }
 
-fn project(weights: &Projection<f64>, x: &Array<f64>, sizes: [usize; 3]) -> Vec<f64> {
+fn project(weights: &Projection<Array<f64>>, x: &Array<f64>, sizes: [usize; 3]) -> Vec<f64> {
     linear(x.data(), weights.kernel.data(), weights.bias.as_ref().map(Array::data), sizes)
 }
 
