@@ -110,7 +110,7 @@ fn main(
     let v_last = v_head + last_key * key_stride;
 
     for (var block = begin; block < end; block += KEY_BLOCK) {
-        let open = block + KEY_BLOCK <= end && sees_all(first_position, last_position, block);
+        let open = block + KEY_BLOCK <= end && sees_all(first_position, last_position, block, KEY_BLOCK);
         var seen = SEEN_ALL;
         if (masked || !open) {
 #for o in OWN

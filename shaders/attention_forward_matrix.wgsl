@@ -167,7 +167,7 @@ fn main(
                     continue;
                 }
             }
-            let whole = !masked && block + KEY_BLOCK <= end && sees_all(first_position, last_position, block);
+            let whole = !masked && block + KEY_BLOCK <= end && sees_all(first_position, last_position, block, KEY_BLOCK);
 
             // scores = q · kᵀ
             if (lane == 0u) {

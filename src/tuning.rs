@@ -3,7 +3,8 @@
 use web_time::{Duration, Instant};
 
 use crate::gpu::{ChoiceSource, Class, Gpu, Pass, Tuning, Workspace};
-use crate::kernels::{attention_forward, linear};
+use crate::kernels::{attention_backward, attention_forward, linear};
+use crate::shapes::Dims;
 use crate::{Error, Result};
 
 /// A class is tried for no longer than this; candidates past it are left out.
@@ -20,6 +21,7 @@ pub fn forms() -> Vec<(&'static str, Vec<&'static str>)> {
     vec![
         (linear::KERNEL.name, linear::forms().map(|form| form.name).collect()),
         (attention_forward::KERNEL.name, attention_forward::forms().map(|form| form.name).collect()),
+        (attention_backward::KERNEL.name, attention_backward::FORMS.iter().map(|form| form.name).collect()),
     ]
 }
 
@@ -49,8 +51,8 @@ impl Gpu {
             linear::forms().any(|form| form.name == *name && form.fits(units, limits))
         } else {
             // Whether it fits depends on the heads too.
-            attention_forward::forms()
-                .any(|form| form.name == *name && (units.is_some() || !form.is_matrix()))
+            let matrix = attention_forward::MATRIX_FORMS.iter().any(|form| form.name == *name);
+            units.is_some() || !matrix
         };
         if !fits {
             return Err(Error::argument(OPERATION, "form", "one that fits this device", *name));
@@ -63,6 +65,25 @@ impl Gpu {
 /// Multiply-adds that one run of a candidate does at most: some hundredths of a second.
 pub(crate) fn work(gpu: &Gpu) -> u64 {
     if gpu.is_cpu() { 1 << 29 } else { 1 << 35 }
+}
+
+/// Dimensions with fewer heads, and then fewer queries and keys, of at most [`work`] multiply-adds if that can be.
+pub(crate) fn smaller(gpu: &Gpu, mut dims: Dims, multiply_adds: impl Fn(&Dims) -> u64) -> Dims {
+    while multiply_adds(&dims) > work(gpu) {
+        if dims.batch > 1 {
+            dims.batch = dims.batch.div_ceil(2);
+        } else if dims.key_heads > 1 {
+            let group = dims.group_size();
+            dims.key_heads = dims.key_heads.div_ceil(2);
+            dims.query_heads = dims.key_heads * group;
+        } else if dims.query_len > 512 && dims.key_len > 512 {
+            dims.query_len = dims.query_len.div_ceil(2);
+            dims.key_len = dims.key_len.div_ceil(2);
+        } else {
+            break;
+        }
+    }
+    dims
 }
 
 /// Buffers of so many words, all 0: what they held before could be slow to compute with.

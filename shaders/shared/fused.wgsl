@@ -47,7 +47,6 @@ struct Params {
 const NEGATIVE_INFINITY: u32 = 0xff800000u;
 // Below every score that this kernel tells from it, and so far from the end of f32 that differences stay finite.
 const LOWEST: f32 = -1.0e38;
-const LOG2_E: f32 = 1.4426950408889634;
 const LN_2: f32 = 0.6931471805599453;
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(4) var<storage, read> mask_bits: array<u32>;
@@ -57,23 +56,6 @@ const LN_2: f32 = 0.6931471805599453;
 
 fn largest(x: vec4<f32>) -> f32 {
     return max(max(x.x, x.y), max(x.z, x.w));
-}
-
-/// The four keys of a group of four whose bits are set in `word`.
-fn seen_quad(word: u32, quad: u32) -> vec4<bool> {
-    return (vec4<u32>(word >> ((quad & 7u) * 4u)) & vec4<u32>(1u, 2u, 4u, 8u)) != vec4<u32>();
-}
-
-/// Which of the keys s to s + 31 row (b, h, t) sees, of those before `end`.
-fn seen_word(b: u32, h: u32, t: u32, s: u32, end: u32) -> u32 {
-    if (s >= end) {
-        return 0u;
-    }
-    return visible_word(b, h, t, s) & lowest_bits(end - s);
-}
-
-fn is_masked() -> bool {
-    return (params.visibility.flags & (HAS_ATTENTION_MASK | HAS_QUERY_MASK | HAS_KEY_MASK)) != 0u;
 }
 
 /// The keys of this split that queries at these positions may see, from the beginning of a block.
@@ -93,15 +75,6 @@ fn keys_of(first_position: u32, last_position: u32, split: u32) -> vec2<u32> {
         }
     }
     return vec2<u32>(begin, end);
-}
-
-/// Whether causal and window let queries at these positions see every key of a block.
-fn sees_all(first_position: u32, last_position: u32, block: u32) -> bool {
-    let window = params.visibility.window;
-    let ahead = max(block + KEY_BLOCK, first_position + 1u) - (first_position + 1u);
-    let behind = max(last_position, block) - block;
-    return ((params.visibility.flags & HAS_CAUSAL) == 0u || ahead == 0u)
-        && (window == 0u || max(ahead, behind) < window);
 }
 
 fn wild_start(b: u32, key_head: u32) -> u32 {

@@ -9,7 +9,8 @@
 //! #end
 //! ```
 //!
-//! A range is a number, a `u32` constant of the variant, or `xyzw`. `$i` is the value, `$#c` the position of a component.
+//! A range is a number, a `u32` constant of the variant, or components such as `xyzw` or `yx`. `$i` is the value, `$#c` the
+//! position of a component in its range.
 
 use std::fmt::Write as _;
 
@@ -87,7 +88,7 @@ fn repeat(loops: &[(&str, &str)], body: &[&str], constants: &Constants, out: &mu
         return block(body, constants, out);
     };
     let range = range.trim();
-    let values: Vec<String> = if range == "xyzw" {
+    let values: Vec<String> = if range.chars().all(|c| "xyzw".contains(c)) {
         range.chars().map(String::from).collect()
     } else {
         let named = constants.iter().find(|(name, _)| *name == range).and_then(|(_, value)| match value {

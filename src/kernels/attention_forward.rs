@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::attention_forward_matrix::{self, Rows};
 use super::merge_splits::merge_splits;
-use super::{ELEMENTS, FUSED, GRID, LOOP_LIMIT, PHILOX, VISIBLE, WEIGH, tile_ranges};
+use super::{BLOCKS, ELEMENTS, FUSED, GRID, LOOP_LIMIT, PHILOX, VISIBLE, WEIGH, tile_ranges};
 use crate::dropout::Dropout;
 use crate::gpu::{
     Binding, Class, ClassShape, Constant, Constants, Gpu, Kernel, Parameters, Pass, Slot, Tuning, Units,
@@ -23,6 +23,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
         PHILOX,
         VISIBLE,
         WEIGH,
+        BLOCKS,
         FUSED,
         include_str!("../../shaders/attention_forward.wgsl"),
     ],
@@ -383,30 +384,16 @@ impl Shape {
         if !tuning::is_due(gpu, &class) {
             return Ok(());
         }
-        let (units, mut dims) = (self.units(gpu), self.dims);
+        let (units, dims) = (self.units(gpu), self.dims);
         let fitting = forms().filter(|form| form.fits(dims.head_dim, units, gpu.limits()));
         let suiting = fitting.filter(|form| suits(form, &dims));
         let candidates = tuning::candidates(gpu, self.default_form(gpu), suiting);
         if !tuning::is_open(gpu, &class, &candidates) {
             return Ok(());
         }
-        let work = |dims: &Dims| {
+        let dims = tuning::smaller(gpu, dims, |dims| {
             2 * (dims.batch * dims.query_heads * dims.query_len * dims.head_dim) as u64 * dims.key_len as u64
-        };
-        while work(&dims) > tuning::work(gpu) {
-            if dims.batch > 1 {
-                dims.batch = dims.batch.div_ceil(2);
-            } else if dims.key_heads > 1 {
-                let group = dims.group_size();
-                dims.key_heads = dims.key_heads.div_ceil(2);
-                dims.query_heads = dims.key_heads * group;
-            } else if dims.query_len > 512 && dims.key_len > 512 {
-                dims.query_len = dims.query_len.div_ceil(2);
-                dims.key_len = dims.key_len.div_ceil(2);
-            } else {
-                break;
-            }
-        }
+        });
         let Dims { batch, query_len, key_len, query_heads, key_heads, head_dim } = dims;
         let (queries, keys) =
             (batch * query_len * query_heads * head_dim, batch * key_len * key_heads * head_dim);

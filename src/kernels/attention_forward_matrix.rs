@@ -2,7 +2,7 @@
 //! [`attention_forward`](super::attention_forward) dispatches it.
 
 use super::attention_forward::{BINDINGS, Params, operands};
-use super::{ELEMENTS, FUSED, GRID, HALVES, PHILOX, VISIBLE, WEIGH};
+use super::{BLOCKS, ELEMENTS, FUSED, GRID, HALVES, PHILOX, VISIBLE, WEIGH};
 use crate::DType;
 use crate::gpu::{Constant, Kernel, Units, element_constant};
 
@@ -14,6 +14,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
         PHILOX,
         VISIBLE,
         WEIGH,
+        BLOCKS,
         FUSED,
         HALVES,
         include_str!("../../shaders/attention_forward_matrix.wgsl"),

@@ -1,5 +1,7 @@
 //! The kernels: for each `shaders/X.wgsl` its declaration, its sizes and its dispatch, in `X.rs`.
 
+pub(crate) mod attention_backward;
+pub(crate) mod attention_delta;
 pub(crate) mod attention_forward;
 pub(crate) mod attention_forward_matrix;
 pub(crate) mod cast;
@@ -12,6 +14,7 @@ pub(crate) mod pack_mask;
 pub(crate) mod peak;
 pub(crate) mod scores;
 pub(crate) mod softmax;
+pub(crate) mod tame;
 pub(crate) mod weighted_values;
 
 #[cfg(test)]
@@ -39,6 +42,9 @@ fn all() -> Vec<(&'static Kernel, Vec<Variant>)> {
         (&softmax::KERNEL, vec![Vec::new()]),
         (&dropout::KERNEL, vec![Vec::new()]),
         (&weighted_values::KERNEL, weighted_values::variants()),
+        (&tame::KERNEL, vec![Vec::new()]),
+        (&attention_delta::KERNEL, attention_delta::variants()),
+        (&attention_backward::KERNEL, attention_backward::variants()),
         (&peak::KERNEL, peak::variants()),
     ]
 }
@@ -47,6 +53,7 @@ fn all() -> Vec<(&'static Kernel, Vec<Variant>)> {
 #[cfg(test)]
 type Variant = Vec<(&'static str, Constant)>;
 
+const BLOCKS: &str = include_str!("../../shaders/shared/blocks.wgsl");
 const ELEMENTS: &str = include_str!("../../shaders/shared/elements.wgsl");
 const FUSED: &str = include_str!("../../shaders/shared/fused.wgsl");
 const GRID: &str = include_str!("../../shaders/shared/grid.wgsl");

@@ -4,6 +4,8 @@
 //! [`call`](crate::GroupedQueryAttention::call). Everything on a GPU is compared with it. [`call`] and [`attention_forward`]
 //! check their arguments; the steps they are made of take them as they are, and panic where shapes disagree.
 
+mod attention_backward;
+mod attention_delta;
 mod attention_forward;
 mod cast;
 mod dropout;
@@ -15,8 +17,11 @@ mod pack_mask;
 mod peak;
 mod scores;
 mod softmax;
+mod tame;
 mod weighted_values;
 
+pub use attention_backward::{AttentionGradients, attention_backward};
+pub use attention_delta::attention_delta;
 pub use attention_forward::{Attention, AttentionOptions, attention_forward};
 pub use cast::cast;
 pub use dropout::dropout;
@@ -28,4 +33,7 @@ pub use pack_mask::pack_mask;
 pub use peak::peak;
 pub use scores::{Visibility, scores};
 pub use softmax::softmax;
+pub use tame::tame;
 pub use weighted_values::weighted_values;
+
+use scores::coordinates;

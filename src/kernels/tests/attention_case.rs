@@ -1,6 +1,9 @@
 //! A case of fused attention for the tests of its forms: operands, every mask that flags turn on, and the reference.
 
-use super::super::attention_forward::{AttentionForward, Form, attention_forward};
+use super::super::attention_backward::{self, AttentionBackward, Role, attention_backward};
+use super::super::attention_delta::attention_delta;
+use super::super::attention_forward::{AttentionForward, Form, attention_forward, default_form};
+use super::super::tame::tame;
 use super::support::*;
 use crate::mask::Masks;
 use crate::reference::{self, Visibility};
@@ -93,19 +96,8 @@ impl AttentionCase {
     /// Runs a form over poisoned outputs.
     pub(super) fn run(&self, gpu: &Gpu, form: Form, flags: u32, case: usize) -> Attended {
         let visibility = self.visibility(flags, case);
-        let upload = |mask: Option<&Array<bool>>| {
-            mask.map(|mask| pollster::block_on(Tensor::from_mask(gpu, mask)).unwrap())
-        };
-        let masks = [visibility.attention_mask, visibility.query_mask, visibility.key_mask].map(upload);
-        let masks = Masks {
-            attention_mask: masks[0].as_ref(),
-            query_mask: masks[1].as_ref(),
-            value_mask: None,
-            key_mask: masks[2].as_ref(),
-            causal: visibility.causal,
-            q_offset: visibility.q_offset as u32,
-            sliding_window: visibility.window,
-        };
+        let tensors = mask_tensors(gpu, &visibility);
+        let masks = masks(&visibility, &tensors);
         let Dims { batch, query_len, query_heads, head_dim, .. } = self.dims;
         let out = poisoned(gpu, &[batch, query_len, query_heads, head_dim], DType::F32);
         let lse = poisoned(gpu, &[batch, query_heads, query_len], DType::F32);
@@ -134,5 +126,110 @@ impl AttentionCase {
         let (visibility, dropout) = (self.visibility(flags, case), Self::dropout(flags));
         let options = reference::AttentionOptions { scale: f64::from(SCALE), visibility, dropout };
         reference::attention_forward(&q, &k, &v, &options).unwrap()
+    }
+
+    /// Runs forward, then backward in these forms of its two roles, over poisoned outputs: dq, dk, dv. All operands are f32.
+    pub(super) fn differentiate(
+        &self,
+        gpu: &Gpu,
+        forms: [attention_backward::Form; 2],
+        flags: u32,
+        case: usize,
+        d_out: &Array<f64>,
+    ) -> [Tensor; 3] {
+        let visibility = self.visibility(flags, case);
+        let tensors = mask_tensors(gpu, &visibility);
+        let masks = masks(&visibility, &tensors);
+        let Dims { batch, query_len, query_heads, .. } = self.dims;
+        // Copies: wild values do not stay.
+        let copy = |x: &Array<f64>| {
+            tensor(gpu, x.shape(), x.data().iter().map(|&x| x as f32).collect(), DType::F32).0
+        };
+        let [q, k, v, d_out] = [&self.q.1, &self.k.1, &self.v(flags).1, d_out].map(copy);
+        let [out, dq, dk, dv] = [&q, &q, &k, &v].map(|like| poisoned(gpu, like.shape(), DType::F32));
+        let lse = poisoned(gpu, &[batch, query_heads, query_len], DType::F32);
+        let stats = poisoned(gpu, &[batch, query_heads, query_len, 2], DType::F32);
+        let (dropout, f32) = (Self::dropout(flags), DType::F32);
+        // What the forward pass leaves here; of heads too wide for it, the chained path would.
+        let expected = self.expected(flags, case, f32);
+        for (tensor, left) in [(&out, expected.output.data()), (&lse, &expected.lse)] {
+            let left: Vec<f32> = left.iter().map(|&x| x as f32).collect();
+            gpu.queue().write_buffer(tensor.buffer(), 0, bytemuck::cast_slice(&left));
+        }
+        run(gpu, |pass| {
+            let (packed, bits) =
+                masks.pack("test", pass, &self.dims, Some((v.slot(), f32)), dropout.is_some())?;
+            let masks = (packed, bits.slot());
+            let forward = AttentionForward {
+                q: (q.slot(), f32),
+                k: (k.slot(), f32),
+                v: (v.slot(), f32),
+                masks,
+                scale: SCALE,
+                dropout,
+                out: out.slot(),
+                lse: lse.slot(),
+            };
+            if let Some(form) = default_form(gpu.is_cpu(), &self.dims, gpu.limits()) {
+                attention_forward(pass, &self.dims, &forward, form)?;
+            }
+            attention_delta(pass, &self.dims, [&d_out, &out, &lse, &stats].map(Tensor::slot))?;
+            for x in [&q, &k, &v, &d_out] {
+                tame(pass, x.slot(), x.shape().iter().product())?;
+            }
+            let operands = AttentionBackward {
+                q: q.slot(),
+                d_out: d_out.slot(),
+                k: k.slot(),
+                v: v.slot(),
+                stats: stats.slot(),
+                masks,
+                scale: SCALE,
+                dropout,
+                dq: dq.slot(),
+                dk: dk.slot(),
+                dv: dv.slot(),
+            };
+            for (role, form) in Role::ALL.into_iter().zip(forms) {
+                attention_backward(pass, &self.dims, &operands, role, form)?;
+            }
+            Ok(())
+        });
+        [dq, dk, dv]
+    }
+
+    /// What the reference makes of it.
+    pub(super) fn expected_gradients(
+        &self,
+        flags: u32,
+        case: usize,
+        d_out: &Array<f64>,
+    ) -> reference::AttentionGradients {
+        let (visibility, dropout) = (self.visibility(flags, case), Self::dropout(flags));
+        let options = reference::AttentionOptions { scale: f64::from(SCALE), visibility, dropout };
+        reference::attention_backward(&self.q.1, &self.k.1, &self.v(flags).1, d_out, &options).unwrap()
+    }
+
+    /// Which queries the query mask hides under these flags.
+    pub(super) fn hidden_query(&self, flags: u32, b: usize, t: usize) -> bool {
+        flags >> 4 & 1 == 1 && !self.query_mask.data()[b * self.dims.query_len + t]
+    }
+}
+
+/// The attention, query and key mask on the GPU.
+fn mask_tensors(gpu: &Gpu, visibility: &Visibility<'_>) -> [Option<Tensor>; 3] {
+    [visibility.attention_mask, visibility.query_mask, visibility.key_mask]
+        .map(|mask| mask.map(|mask| pollster::block_on(Tensor::from_mask(gpu, mask)).unwrap()))
+}
+
+fn masks<'a>(visibility: &Visibility<'_>, tensors: &'a [Option<Tensor>; 3]) -> Masks<'a> {
+    Masks {
+        attention_mask: tensors[0].as_ref(),
+        query_mask: tensors[1].as_ref(),
+        value_mask: None,
+        key_mask: tensors[2].as_ref(),
+        causal: visibility.causal,
+        q_offset: visibility.q_offset as u32,
+        sliding_window: visibility.window,
     }
 }

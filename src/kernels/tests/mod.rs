@@ -1,5 +1,6 @@
 //! Each kernel against its declaration, against naga's writers, and against the reference.
 
+mod attention_backward;
 mod attention_case;
 mod attention_forward;
 #[path = "../../../tests/common/compare.rs"]

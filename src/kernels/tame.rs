@@ -1,0 +1,35 @@
+//! `x = 0` where it is NaN or infinite, in place.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::GRID;
+use crate::Result;
+use crate::gpu::{Binding, Kernel, Parameters, Pass, Slot};
+
+pub(crate) static KERNEL: Kernel = Kernel {
+    name: "tame",
+    sources: &[GRID, include_str!("../../shaders/tame.wgsl")],
+    generate: None,
+    bindings: &[Binding::Uniform("params"), Binding::Write("x")],
+    workgroup_size: 64,
+    params_size: size_of::<Params>(),
+};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    count: u32,
+}
+
+/// Records it for the first `count` f32 of x.
+pub(crate) fn tame(pass: &mut Pass<'_>, x: Slot<'_>, count: usize) -> Result<()> {
+    let limits = pass.gpu().binding_limits();
+    for (first, count) in limits.ranges_of(64, count, &[4]) {
+        let (x, shift) = limits.window(x, first as u64 * 4, count as u64 * 4);
+        // What the binding begins too early with is tame already.
+        let params = Params { count: (count as u64 + shift / 4) as u32 };
+        let workgroups = u64::from(params.count).div_ceil(u64::from(KERNEL.workgroup_size));
+        pass.dispatch(&KERNEL, &[], Parameters::of(&params, false), &[x], workgroups)?;
+    }
+    Ok(())
+}

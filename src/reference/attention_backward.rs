@@ -1,0 +1,56 @@
+use super::{AttentionOptions, attention_delta, attention_forward, coordinates};
+use crate::{Array, Result};
+
+/// What [`attention_backward`] returns.
+#[derive(Debug, Clone)]
+pub struct AttentionGradients {
+    /// `[B,T,H,D]`
+    pub dq: Array<f64>,
+    /// `[B,S,Hkv,D]`
+    pub dk: Array<f64>,
+    /// `[B,S,Hkv,D]`
+    pub dv: Array<f64>,
+}
+
+/// The gradients of `Σ d_out ∘ out` with respect to q, k and v, where out is [`attention_forward`]'s output: the chain rule
+/// through `out = Σ_s kept(p) · v`, `p = softmax(score)` and `score = scale · q·k`, a pair of query and key at a time.
+pub fn attention_backward(
+    q: &Array<f64>,
+    k: &Array<f64>,
+    v: &Array<f64>,
+    d_out: &Array<f64>,
+    options: &AttentionOptions<'_>,
+) -> Result<AttentionGradients> {
+    let attended = attention_forward(q, k, v, options)?;
+    let delta = attention_delta(d_out, &attended.output);
+    let (&[b, t, h, d], &[_, s, hkv, _]) = (q.shape(), k.shape()) else { unreachable!("checked above") };
+    let (mut dq, mut dk, mut dv) = (q.map(|_| 0.0), k.map(|_| 0.0), v.map(|_| 0.0));
+    for (i, (bi, hi, ti, si)) in coordinates([b, h, t, s]).enumerate() {
+        if !options.visibility.visible(bi, hi, ti, si) {
+            continue;
+        }
+        let query = ((bi * t + ti) * h + hi) * d;
+        let key = ((bi * s + si) * hkv + hi / (h / hkv)) * d;
+        let p = attended.scores.data()[i];
+        let kept = match &options.dropout {
+            Some(dropout) if dropout.keeps(bi as u32, hi as u32, ti as u32, si as u32) => {
+                dropout.keep_scale()
+            }
+            Some(_) => 0.0,
+            None => 1.0,
+        };
+        let d_row = &d_out.data()[query..query + d];
+        let dp: f64 = if kept == 0.0 {
+            0.0
+        } else {
+            kept * d_row.iter().zip(&v.data()[key..key + d]).map(|(x, y)| x * y).sum::<f64>()
+        };
+        let ds = options.scale * p * (dp - delta[(bi * h + hi) * t + ti]);
+        for c in 0..d {
+            dq.data_mut()[query + c] += ds * k.data()[key + c];
+            dk.data_mut()[key + c] += ds * q.data()[query + c];
+            dv.data_mut()[key + c] += if kept == 0.0 { 0.0 } else { p * kept * d_row[c] };
+        }
+    }
+    Ok(AttentionGradients { dq, dk, dv })
+}
