@@ -460,7 +460,7 @@ fn project(
     let w_type = weights.kernel.dtype();
     let shape = linear::Shape { sizes, x: x.1, w: w_type, bias: bias.is_some() };
     let form = shape.form(pass.gpu());
-    linear(pass, &Linear { x, w: weights.kernel.slot(), bias, w_type, gated, y, sizes }, form)
+    linear(pass, &Linear { x, w: weights.kernel.slot(), bias, w_type, gated, y, add: false, sizes }, form)
 }
 
 /// A seed from the randomness that hash maps use.

@@ -71,6 +71,7 @@ async fn test_linear(gpu: &Gpu, form: linear::Form, case: usize) -> Result<Resul
         w_type: DType::F16,
         gated: None,
         y: y.slot(),
+        add: false,
         sizes: [m, k, n],
     };
     gpu.submit(OPERATION, |pass| linear(pass, &operands, form)).await?;

@@ -13,6 +13,8 @@ struct Params {
     // Where the first row begins in x, and in y and multiplicand.
     x_base: u32,
     y_base: u32,
+    // Not 0: y is added to.
+    add: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -24,7 +26,7 @@ fn store(row: u32, column: u32, sum: vec4<f32>) {
     let at = params.y_base + row * params.n + column;
     let count = params.n - column;
     var result = sum;
-    if (params.k_begin > 0u) {
+    if (params.k_begin > 0u || params.add != 0u) {
         result += y_quad(at, count);
     }
     if (params.k_end == params.k) {

@@ -155,6 +155,7 @@ impl Prepared {
                     w_type: w.dtype(),
                     gated: None,
                     y: y.slot(),
+                    add: false,
                     sizes: *sizes,
                 };
                 linear(&mut pass, &operands, form)?;

@@ -1,4 +1,4 @@
-//! `y = x · w + bias`, and with a gate `y = sigmoid(x · w + bias) ∘ multiplicand`.
+//! `y = x · w + bias` (or `y +=` that), and with a gate `y = sigmoid(x · w + bias) ∘ multiplicand`.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -43,6 +43,7 @@ pub(super) struct Params {
     tile_end: u32,
     x_base: u32,
     y_base: u32,
+    add: u32,
 }
 
 /// The operands of one linear projection.
@@ -59,6 +60,8 @@ pub(crate) struct Linear<'a> {
     pub(crate) gated: Option<Slot<'a>>,
     /// y `[M,N]` f32
     pub(crate) y: Slot<'a>,
+    /// Whether y is added to. Not with a gate.
+    pub(crate) add: bool,
     /// M, K, N
     pub(crate) sizes: [usize; 3],
 }
@@ -251,7 +254,11 @@ impl Shape {
         tuning::tune(gpu, class, &candidates, |pass, form| {
             let (x, w, y) = ((x.slot(), self.x), w.slot(), y.slot());
             let bias = self.bias.then_some(w);
-            linear(pass, &Linear { x, w, bias, w_type: self.w, gated: None, y, sizes: [m, k, n] }, form)
+            linear(
+                pass,
+                &Linear { x, w, bias, w_type: self.w, gated: None, y, add: false, sizes: [m, k, n] },
+                form,
+            )
         })
         .await
     }
@@ -306,7 +313,7 @@ pub(crate) fn variants() -> Vec<super::Variant> {
 
 /// Records the projection.
 pub(crate) fn linear<'a>(pass: &mut Pass<'_>, operands: &Linear<'a>, form: Form) -> Result<()> {
-    let Linear { x: (x, x_type), w, bias, w_type, gated, y, sizes: [m, k, n] } = *operands;
+    let Linear { x: (x, x_type), w, bias, w_type, gated, y, add, sizes: [m, k, n] } = *operands;
     let flags = [k.is_multiple_of(4) && n.is_multiple_of(4), bias.is_some(), gated.is_some()];
     let (kernel, constants) = match form.layout {
         Layout::Lanes(lanes) => (&KERNEL, constants(lanes, [x_type, w_type], flags)),
@@ -349,6 +356,7 @@ pub(crate) fn linear<'a>(pass: &mut Pass<'_>, operands: &Linear<'a>, form: Form)
                     tile_end,
                     x_base,
                     y_base,
+                    add: u32::from(add),
                 };
                 let slots = [x, w, bias, multiplicand, y];
                 let workgroups = u64::from(tile_end - tile_begin);

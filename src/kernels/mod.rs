@@ -7,6 +7,8 @@ pub(crate) mod attention_forward_matrix;
 pub(crate) mod cast;
 pub(crate) mod dropout;
 pub(crate) mod find_wild;
+pub(crate) mod gate;
+pub(crate) mod gate_backward;
 pub(crate) mod linear;
 pub(crate) mod linear_matrix;
 pub(crate) mod merge_splits;
@@ -42,6 +44,8 @@ fn all() -> Vec<(&'static Kernel, Vec<Variant>)> {
         (&softmax::KERNEL, vec![Vec::new()]),
         (&dropout::KERNEL, vec![Vec::new()]),
         (&weighted_values::KERNEL, weighted_values::variants()),
+        (&gate::KERNEL, vec![Vec::new()]),
+        (&gate_backward::KERNEL, vec![Vec::new()]),
         (&tame::KERNEL, vec![Vec::new()]),
         (&attention_delta::KERNEL, attention_delta::variants()),
         (&attention_backward::KERNEL, attention_backward::variants()),

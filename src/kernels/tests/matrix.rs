@@ -81,6 +81,7 @@ fn linear_in_matrix_units_is_the_references() {
                     w_type: DType::F16,
                     gated: has_gate.then(|| other.slot()),
                     y: y.slot(),
+                    add: false,
                     sizes: [m, k, n],
                 };
                 let bias_ref = has_bias.then(|| bias_ref.data());

@@ -85,6 +85,7 @@ fn linear_is_the_references() {
                     w_type,
                     gated: has_gate.then(|| other.slot()),
                     y: y.slot(),
+                    add: false,
                     sizes: [m, k, n],
                 };
                 let bias_ref = has_bias.then(|| bias_ref.data());
@@ -103,6 +104,11 @@ fn linear_is_the_references() {
                     run(&gpu, |pass| linear(pass, &operands, *form));
                     let what = format!("linear {m}×{k}×{n} {x_type} {w_type} {kind} {}", form.name);
                     check(&what, &y, &expected, 1e-5);
+                    if !has_gate {
+                        run(&gpu, |pass| linear(pass, &Linear { add: true, ..operands }, *form));
+                        let twice: Vec<f64> = expected.iter().map(|y| 2.0 * y).collect();
+                        check(&format!("{what} added"), &y, &twice, 1e-5);
+                    }
                     poison(&y);
                 }
             }
@@ -397,5 +403,44 @@ fn peak_really_does_its_multiply_adds() {
             let expected = reference::peak(length, accumulators as usize, steps, 0.75, -0.5);
             check(&format!("peak {length} × {accumulators}, {iterations} iterations"), &y, &expected, 1e-5);
         }
+    }
+}
+
+#[test]
+fn gates_and_their_gradients_are_the_references() {
+    use super::super::gate::gate;
+    use super::super::gate_backward::gate_backward;
+    let gpu = gpu();
+    for count in [1, 63, 64, 1000] {
+        let scaled = |seed, scale: f32| values(count, seed).iter().map(|x| scale * x).collect::<Vec<_>>();
+        let (z, z_ref) = tensor(&gpu, &[count], scaled(1, 9.0), DType::F32);
+        let (out, out_ref) = tensor(&gpu, &[count], scaled(2, 1.0), DType::F32);
+        let (d_gated, d_ref) = tensor(&gpu, &[count], scaled(3, 2.0), DType::F32);
+        let gated = poisoned(&gpu, &[count], DType::F32);
+        run(&gpu, |pass| gate(pass, [&z, &out, &gated].map(Tensor::slot), count));
+        let (gate_ref, gated_ref) = reference::gate(z_ref.data(), out_ref.data());
+        check("gate", &z, &gate_ref, 1e-6);
+        check("gated", &gated, &gated_ref, 1e-6);
+        let penalty = [0.3f32, 0.7];
+        run(&gpu, |pass| gate_backward(pass, [&z, &out, &d_gated].map(Tensor::slot), count, penalty));
+        let (d_out, d_z) =
+            reference::gate_backward(&gate_ref, out_ref.data(), d_ref.data(), penalty.map(f64::from));
+        check("d_out", &d_gated, &d_out, 1e-6);
+        check("d_z", &z, &d_z, 1e-5);
+    }
+}
+
+#[test]
+fn tame_values_stay_and_wild_ones_become_0() {
+    let gpu = gpu();
+    for count in [1, 64, 65, 1000] {
+        let mut data = values(count, 1);
+        for i in (0..count).step_by(7) {
+            data[i] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0][i / 7 % 4];
+        }
+        let x = tensor(&gpu, &[count], data.clone(), DType::F32).0;
+        run(&gpu, |pass| super::super::tame::tame(pass, x.slot(), count));
+        let data: Vec<f64> = data.iter().map(|&x| f64::from(x)).collect();
+        assert_eq!(read(&x), reference::tame(&data));
     }
 }

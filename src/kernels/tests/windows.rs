@@ -29,6 +29,7 @@ fn linear_in_windows_of_rows_is_the_references() {
                 w_type: DType::F32,
                 gated: Some(gated.slot()),
                 y: y.slot(),
+                add: false,
                 sizes: [m, k, n],
             };
             let before = gpu.usage().dispatches;
