@@ -86,7 +86,7 @@ pub async fn scaled_dot_product_attention(
     v: &Tensor,
     options: &AttentionOptions<'_>,
 ) -> Result<AttentionOutput> {
-    let plan = Plan::new(q, k, v, options)?;
+    let plan = Plan::new(OPERATION, q, k, v, options)?;
     if let Some(shape) = plan.shape()? {
         shape.tune(q.gpu()).await?;
     }
@@ -111,7 +111,7 @@ pub async fn allocate_attention_output(
     v: &Tensor,
     options: &AttentionOptions<'_>,
 ) -> Result<AttentionTensors> {
-    let plan = Plan::new(q, k, v, options)?;
+    let plan = Plan::new(OPERATION, q, k, v, options)?;
     q.gpu().checked(OPERATION, || plan.allocate()).await
 }
 
@@ -124,7 +124,7 @@ pub async fn tune_scaled_dot_product_attention(
     v: &Tensor,
     options: &AttentionOptions<'_>,
 ) -> Result<()> {
-    match Plan::new(q, k, v, options)?.shape()? {
+    match Plan::new(OPERATION, q, k, v, options)?.shape()? {
         Some(shape) => shape.tune(q.gpu()).await,
         None => Ok(()),
     }
@@ -145,7 +145,7 @@ pub fn encode_scaled_dot_product_attention(
 ) -> Result<AttentionOutput> {
     let gpu = q.gpu();
     gpu.check()?;
-    let plan = Plan::new(q, k, v, options)?;
+    let plan = Plan::new(OPERATION, q, k, v, options)?;
     let dims = &plan.dims;
     let lse_shape = vec![dims.batch, dims.query_heads, dims.query_len];
     check_output(OPERATION, gpu, "output.output", Some(&output.output), q.shape(), q.dtype())?;
@@ -184,24 +184,30 @@ pub(crate) fn check_output(
 const OPERATION: &str = "scaled_dot_product_attention";
 
 /// Attention alone with arguments that have been checked.
-struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     q: &'a Tensor,
     k: &'a Tensor,
     v: &'a Tensor,
-    dims: Dims,
-    masks: Masks<'a>,
-    scale: f32,
-    dropout: Option<Dropout>,
+    pub(crate) dims: Dims,
+    pub(crate) masks: Masks<'a>,
+    pub(crate) scale: f32,
+    pub(crate) dropout: Option<Dropout>,
     scores: bool,
     path: AttentionPath,
 }
 
 impl<'a> Plan<'a> {
-    fn new(q: &'a Tensor, k: &'a Tensor, v: &'a Tensor, options: &AttentionOptions<'a>) -> Result<Self> {
+    pub(crate) fn new(
+        operation: &'static str,
+        q: &'a Tensor,
+        k: &'a Tensor,
+        v: &'a Tensor,
+        options: &AttentionOptions<'a>,
+    ) -> Result<Self> {
         let gpu = q.gpu();
-        let dims = Dims::of_heads(OPERATION, q.shape(), k.shape(), v.shape())?;
+        let dims = Dims::of_heads(operation, q.shape(), k.shape(), v.shape())?;
         for (name, tensor) in [("q", q), ("k", k), ("v", v)] {
-            check_float(OPERATION, gpu, name, tensor)?;
+            check_float(operation, gpu, name, tensor)?;
         }
         let masks = Masks {
             attention_mask: options.attention_mask,
@@ -212,17 +218,17 @@ impl<'a> Plan<'a> {
             q_offset: options.q_offset,
             sliding_window: options.sliding_window,
         };
-        masks.check(OPERATION, gpu, &dims)?;
+        masks.check(operation, gpu, &dims)?;
         if let Some(dropout) = &options.dropout {
-            dropout.check(OPERATION)?;
+            dropout.check(operation)?;
         }
         let scale = options.scale.unwrap_or_else(|| default_scale(dims.head_dim));
         if !scale.is_finite() {
-            return Err(Error::argument(OPERATION, "scale", "finite", scale.to_string()));
+            return Err(Error::argument(operation, "scale", "finite", scale.to_string()));
         }
         let scores = options.return_attention_scores;
-        let path = choose_path(OPERATION, gpu, &dims, options.path, scores)?;
-        check_sizes(OPERATION, gpu, &dims, path, scores)?;
+        let path = choose_path(operation, gpu, &dims, options.path, scores)?;
+        check_sizes(operation, gpu, &dims, path, scores)?;
         Ok(Self { q, k, v, dims, masks, scale, dropout: options.dropout, scores, path })
     }
 
@@ -274,10 +280,10 @@ impl<'a> Plan<'a> {
             scale: self.scale,
             dropout: self.dropout,
             scores,
-            lse: Some(output.lse.slot()),
+            lse: output.lse.slot(),
             out,
         };
-        let form = attention.encode(pass)?;
+        let form = attention.encode(pass)?.form;
         if wide.is_some() {
             cast::cast(pass, (out, DType::F32), (output.output.slot(), dtype), count)?;
         }
@@ -362,7 +368,7 @@ pub(crate) struct Attention<'a> {
     /// Takes the probabilities before dropout: `[B,H,T,S]`.
     pub(crate) scores: Option<&'a Tensor>,
     /// `[B,H,T]` f32
-    pub(crate) lse: Option<Slot<'a>>,
+    pub(crate) lse: Slot<'a>,
     /// `[B,T,H,D]` f32
     pub(crate) out: Slot<'a>,
 }
@@ -396,27 +402,30 @@ pub(crate) fn check_sizes(
     }
 }
 
+/// What [`Attention::encode`] leaves.
+pub(crate) struct Recorded {
+    /// The form of the fused kernel that was taken, if that was.
+    pub(crate) form: Option<&'static str>,
+    /// What [`Masks::pack`] gave.
+    pub(crate) visibility: Visibility,
+    pub(crate) mask_bits: Workspace,
+}
+
 impl Attention<'_> {
-    /// Records it, and tells the form of the fused kernel that was taken, if that was.
-    pub(crate) fn encode(&self, pass: &mut Pass<'_>) -> Result<Option<&'static str>> {
-        let (gpu, dims) = (pass.gpu(), &self.dims);
-        let own_lse;
-        let lse = match self.lse {
-            Some(lse) => lse,
-            None => {
-                let words = (dims.batch * dims.query_heads * dims.query_len) as u64;
-                own_lse = Workspace::new(gpu, "lse", words);
-                own_lse.slot()
-            }
-        };
+    /// Records it.
+    pub(crate) fn encode(&self, pass: &mut Pass<'_>) -> Result<Recorded> {
         let v = (self.path == AttentionPath::Fused).then_some(self.v);
         let (visibility, mask_bits) =
-            self.masks.pack(self.operation, pass, dims, v, self.dropout.is_some())?;
+            self.masks.pack(self.operation, pass, &self.dims, v, self.dropout.is_some())?;
         let masks = (visibility, mask_bits.slot());
-        match self.path {
-            AttentionPath::Fused => self.encode_fused(pass, masks, lse).map(Some),
-            AttentionPath::Chained => self.encode_chained(pass, masks, lse).map(|()| None),
-        }
+        let form = match self.path {
+            AttentionPath::Fused => Some(self.encode_fused(pass, masks, self.lse)?),
+            AttentionPath::Chained => {
+                self.encode_chained(pass, masks, self.lse)?;
+                None
+            }
+        };
+        Ok(Recorded { form, visibility, mask_bits })
     }
 
     fn encode_fused(

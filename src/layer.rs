@@ -1,20 +1,19 @@
-//! The layer: the data flow from query, key and value to `attention_output`, readable top to bottom.
+//! The layer: what it is made of, its calls, and what they check. The data flow is in `flow.rs`, its gradients in `tape.rs`.
+
+mod flow;
+//TAPE mod tape;
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::attention::{
-    Attention, AttentionPath, check_float, check_output, check_sizes, choose_path, default_scale,
-};
+use crate::attention::{AttentionPath, check_float, check_output, check_sizes, choose_path};
 use crate::dropout::{Dropout, call_seed};
-use crate::gpu::{Gpu, Pass, Slot, Tensor, Tuning, Workspace};
-use crate::kernels::attention_forward;
-use crate::kernels::cast::cast;
-use crate::kernels::check_words;
-use crate::kernels::linear::{self, Linear, linear};
+use crate::gpu::{Gpu, Pass, Tensor, Tuning};
+use crate::kernels::{attention_forward, check_words, linear};
 use crate::mask::Masks;
 use crate::shapes::Dims;
-use crate::{Config, DType, Error, FeatureWidths, Projection, Result, Weights};
+use crate::{Config, DType, Error, FeatureWidths, Result, Weights};
+pub(crate) use flow::{Input, Intermediates, Keep};
 
 const OPERATION: &str = "GroupedQueryAttention";
 
@@ -32,13 +31,13 @@ const OPERATION: &str = "GroupedQueryAttention";
 /// # Ok::<(), gqa::Error>(()) }).unwrap();
 /// ```
 pub struct GroupedQueryAttention {
-    gpu: Gpu,
-    config: Config,
-    widths: FeatureWidths,
+    pub(crate) gpu: Gpu,
+    pub(crate) config: Config,
+    pub(crate) widths: FeatureWidths,
     /// In the policy's compute type.
-    weights: Weights<Tensor>,
+    pub(crate) weights: Weights<Tensor>,
     /// In the policy's variable type, where that is another: mixed policies keep f32 behind what they compute with.
-    variables: Option<Weights<Tensor>>,
+    pub(crate) variables: Option<Weights<Tensor>>,
     /// Names the dropout patterns of calls that bring no seed of their own.
     dropout_base: u64,
     dropout_calls: AtomicU64,
@@ -162,7 +161,9 @@ impl GroupedQueryAttention {
     ) -> Result<CallOutput> {
         let plan = self.plan(query, value, options)?;
         self.tune_plan(&plan, options).await?;
-        self.gpu.submit(OPERATION, |pass| self.record(pass, &plan, options, &self.outputs(&plan)?)).await
+        let record =
+            |pass: &mut Pass<'_>| self.record(pass, &plan, options, &self.outputs(&plan)?, Keep::Nothing);
+        Ok(self.gpu.submit(OPERATION, record).await?.0)
     }
 
     /// Measures the forms of the kernels that a call with these arguments takes, if that has not been done and
@@ -171,7 +172,7 @@ impl GroupedQueryAttention {
         self.tune_plan(&self.plan(query, value, options)?, options).await
     }
 
-    async fn tune_plan(&self, plan: &Plan<'_>, options: &CallOptions<'_>) -> Result<()> {
+    pub(crate) async fn tune_plan(&self, plan: &Plan<'_>, options: &CallOptions<'_>) -> Result<()> {
         if self.gpu.tuning() == Tuning::Off {
             return Ok(());
         }
@@ -248,11 +249,18 @@ impl GroupedQueryAttention {
         }
         plan.masks.lend();
         output.attention_scores.iter().for_each(Tensor::lend);
-        self.record(&mut Pass::begin(&self.gpu, encoder), &plan, options, output)
+        let recorded =
+            self.record(&mut Pass::begin(&self.gpu, encoder), &plan, options, output, Keep::Nothing)?;
+        Ok(recorded.0)
     }
 
     /// Checks the arguments of a call.
-    fn plan<'a>(&self, query: &'a Tensor, value: &'a Tensor, options: &CallOptions<'a>) -> Result<Plan<'a>> {
+    pub(crate) fn plan<'a>(
+        &self,
+        query: &'a Tensor,
+        value: &'a Tensor,
+        options: &CallOptions<'a>,
+    ) -> Result<Plan<'a>> {
         let key = options.key.unwrap_or(value);
         for (name, tensor, width) in [
             ("query", query, self.widths.query),
@@ -317,101 +325,13 @@ impl GroupedQueryAttention {
         })
     }
 
-    fn outputs(&self, plan: &Plan<'_>) -> Result<OutputTensors> {
+    pub(crate) fn outputs(&self, plan: &Plan<'_>) -> Result<OutputTensors> {
         let dtype = self.config.dtype.compute_dtype();
         let new = |shape| Tensor::output(&self.gpu, OPERATION, shape, dtype);
         Ok(OutputTensors {
             attention_output: new(plan.query.shape().to_vec())?,
             attention_scores: plan.scores.then(|| new(plan.dims.scores_shape())).transpose()?,
         })
-    }
-
-    /// The data flow.
-    fn record(
-        &self,
-        pass: &mut Pass<'_>,
-        plan: &Plan<'_>,
-        options: &CallOptions<'_>,
-        output: &OutputTensors,
-    ) -> Result<CallOutput> {
-        let Dims { batch: b, query_len: t, key_len: s, query_heads: h, key_heads: hkv, head_dim: d } =
-            plan.dims;
-        let FeatureWidths { query: c, key: ck, value: cv } = self.widths;
-        let dtype = self.config.dtype.compute_dtype();
-        let (weights, dropout) = (&self.weights, self.draw_dropout(options));
-        let scores = output.attention_scores.as_ref().filter(|_| plan.scores);
-        let q = self.workspace("q", &[b, t, h, d]);
-        let k = self.workspace("k", &[b, s, hkv, d]);
-        let v = self.workspace("v", &[b, s, hkv, d]);
-        let out = self.workspace("out", &[b, t, h, d]);
-
-        let query_input = self.cast_input(pass, plan.query)?; // [B,T,C]
-        let key_input = self.cast_input(pass, plan.key)?; // [B,S,Ck]
-        let value_input = self.cast_input(pass, plan.value)?; // [B,S,Cv]
-        let query = (query_input.slot(), dtype);
-
-        project(pass, &weights.query, query, None, q.slot(), [b * t, c, h * d])?;
-        project(pass, &weights.key, (key_input.slot(), dtype), None, k.slot(), [b * s, ck, hkv * d])?;
-        project(pass, &weights.value, (value_input.slot(), dtype), None, v.slot(), [b * s, cv, hkv * d])?;
-
-        let attention = Attention {
-            operation: OPERATION,
-            dims: plan.dims,
-            path: plan.path,
-            q: (q.slot(), DType::F32),
-            k: (k.slot(), DType::F32),
-            v: (v.slot(), DType::F32),
-            half: dtype == DType::F16,
-            masks: plan.masks,
-            scale: default_scale(d),
-            dropout,
-            scores,
-            lse: None,
-            out: out.slot(),
-        };
-        let attention_form = attention.encode(pass)?;
-
-        // gated = sigmoid(query · w + bias) ∘ out; q has been read and takes it.
-        let attended = match &weights.gate {
-            Some(gate) => {
-                project(pass, gate, query, Some(out.slot()), q.slot(), [b * t, c, h * d])?;
-                &q
-            }
-            None => &out,
-        };
-        let (attended, sizes) = ((attended.slot(), DType::F32), [b * t, h * d, c]);
-        let result = output.attention_output.slot();
-        if dtype == DType::F32 {
-            project(pass, &weights.attention_output, attended, None, result, sizes)?;
-        } else {
-            let wide = self.workspace("attention_output", &[b, t, c]);
-            project(pass, &weights.attention_output, attended, None, wide.slot(), sizes)?;
-            cast(pass, (wide.slot(), DType::F32), (result, dtype), b * t * c)?;
-        }
-        Ok(CallOutput {
-            attention_output: output.attention_output.clone(),
-            attention_scores: scores.cloned(),
-            dropout_seed: dropout.map(|dropout| dropout.seed),
-            path: plan.path,
-            attention_form,
-        })
-    }
-
-    /// An f32 intermediate of this shape.
-    fn workspace(&self, name: &'static str, shape: &[usize]) -> Workspace {
-        Workspace::new(&self.gpu, name, shape.iter().product::<usize>() as u64)
-    }
-
-    /// An input in the policy's compute type.
-    fn cast_input<'a>(&self, pass: &mut Pass<'_>, tensor: &'a Tensor) -> Result<Input<'a>> {
-        let dtype = self.config.dtype.compute_dtype();
-        if tensor.dtype() == dtype {
-            return Ok(Input::AsGiven(tensor));
-        }
-        let count = tensor.shape().iter().product::<usize>();
-        let workspace = Workspace::new(&self.gpu, "input", dtype.words(count));
-        cast(pass, (tensor.slot(), tensor.dtype()), (workspace.slot(), dtype), count)?;
-        Ok(Input::Cast(workspace))
     }
 }
 
@@ -422,45 +342,14 @@ impl std::fmt::Debug for GroupedQueryAttention {
 }
 
 /// A call whose arguments have been checked.
-struct Plan<'a> {
-    query: &'a Tensor,
-    key: &'a Tensor,
-    value: &'a Tensor,
-    dims: Dims,
-    masks: Masks<'a>,
-    scores: bool,
+pub(crate) struct Plan<'a> {
+    pub(crate) query: &'a Tensor,
+    pub(crate) key: &'a Tensor,
+    pub(crate) value: &'a Tensor,
+    pub(crate) dims: Dims,
+    pub(crate) masks: Masks<'a>,
+    pub(crate) scores: bool,
     path: AttentionPath,
-}
-
-/// An input of the layer, cast if it had to be.
-enum Input<'a> {
-    AsGiven(&'a Tensor),
-    Cast(Workspace),
-}
-
-impl Input<'_> {
-    fn slot(&self) -> Slot<'_> {
-        match self {
-            Input::AsGiven(tensor) => tensor.slot(),
-            Input::Cast(workspace) => workspace.slot(),
-        }
-    }
-}
-
-/// y `[M,N]` = x `[M,K]` · kernel `[K,N]` + bias `[N]`, and with `gated` sigmoid(that) ∘ gated; `sizes` is M, K, N.
-fn project(
-    pass: &mut Pass<'_>,
-    weights: &Projection<Tensor>,
-    x: (Slot<'_>, DType),
-    gated: Option<Slot<'_>>,
-    y: Slot<'_>,
-    sizes: [usize; 3],
-) -> Result<()> {
-    let bias = weights.bias.as_ref().map(Tensor::slot);
-    let w_type = weights.kernel.dtype();
-    let shape = linear::Shape { sizes, x: x.1, w: w_type, bias: bias.is_some() };
-    let form = shape.form(pass.gpu());
-    linear(pass, &Linear { x, w: weights.kernel.slot(), bias, w_type, gated, y, add: false, sizes }, form)
 }
 
 /// A seed from the randomness that hash maps use.

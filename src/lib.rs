@@ -31,6 +31,7 @@
 
 mod array;
 mod attention;
+mod attention_backward;
 pub mod bench;
 mod config;
 mod dropout;
@@ -54,6 +55,7 @@ pub use attention::{
     AttentionOptions, AttentionOutput, AttentionPath, AttentionTensors, allocate_attention_output,
     encode_scaled_dot_product_attention, scaled_dot_product_attention, tune_scaled_dot_product_attention,
 };
+pub use attention_backward::{AttentionGradients, scaled_dot_product_attention_backward};
 pub use config::Config;
 pub use dropout::{Dropout, philox4x32_10};
 pub use dtype::{DType, DTypePolicy};

@@ -1,4 +1,6 @@
-use super::{AttentionOptions, Visibility, attention_forward, cast, gated_linear, linear};
+use super::{
+    Attention, AttentionOptions, Visibility, attention_forward, cast, linear, regularizer_loss,
+};
 use crate::shapes::Dims;
 use crate::{Array, Config, Dropout, Error, FeatureWidths, Projection, Result, Weights};
 
@@ -36,6 +38,9 @@ pub struct CallOutput {
     pub attention_scores: Array<f64>,
     /// ln Σ exp(score), `[B,H,T]` flattened.
     pub lse: Vec<f64>,
+    /// The penalties on weights and activities, as Keras adds them to the loss: an activity regularizer counts for each
+    /// projection and for the layer's output, divided by the batch size. Regularizers that are not Keras' own count nothing.
+    pub regularization_loss: f64,
 }
 
 /// The layer on query `[B,T,C]` and value `[B,S,Cv]`. Inputs and weights are rounded to the policy's types, everything
@@ -47,6 +52,37 @@ pub fn call(
     value: &Array<f64>,
     options: &CallOptions<'_>,
 ) -> Result<CallOutput> {
+    let forward = forward(config, weights, query, value, options)?;
+    Ok(CallOutput {
+        regularization_loss: forward.regularization_loss(config, weights),
+        attention_output: forward.output,
+        attention_scores: forward.attended.scores,
+        lse: forward.attended.lse,
+    })
+}
+
+/// Every step of a call.
+pub(super) struct Forward<'a> {
+    /// The weights and query, key and value in the policy's compute type.
+    pub(super) rounded: Weights<Array<f64>>,
+    pub(super) inputs: [Array<f64>; 3],
+    pub(super) q: Array<f64>,
+    pub(super) k: Array<f64>,
+    pub(super) v: Array<f64>,
+    pub(super) attention_options: AttentionOptions<'a>,
+    pub(super) attended: Attention,
+    pub(super) gate: Option<Array<f64>>,
+    pub(super) gated: Array<f64>,
+    pub(super) output: Array<f64>,
+}
+
+pub(super) fn forward<'a>(
+    config: &Config,
+    weights: &Weights<Array<f64>>,
+    query: &Array<f64>,
+    value: &Array<f64>,
+    options: &CallOptions<'a>,
+) -> Result<Forward<'a>> {
     config.validate()?;
     let widths = weights.widths(CALL, config)?;
     let dims = Dims::new(CALL, config, query.shape(), value.shape(), options.key.map(Array::shape))?;
@@ -65,14 +101,16 @@ pub fn call(
 
     let dtype = config.dtype.compute_dtype();
     let round = |x: &Array<f64>| cast(x, dtype);
-    let weights = weights.map(round);
+    let rounded = weights.map(round);
     let query = round(query);
     let key = round(options.key.unwrap_or(value));
     let value = round(value);
 
-    let q = project(&weights.query, &query, [b * t, widths.query, h * d]);
-    let k = project(&weights.key, &key, [b * s, widths.key, hkv * d]);
-    let v = project(&weights.value, &value, [b * s, widths.value, hkv * d]);
+    let q = project(&rounded.query, &query, [b * t, widths.query, h * d]);
+    let k = project(&rounded.key, &key, [b * s, widths.key, hkv * d]);
+    let v = project(&rounded.value, &value, [b * s, widths.value, hkv * d]);
+    let (q, k, v) =
+        (Array::new([b, t, h, d], q)?, Array::new([b, s, hkv, d], k)?, Array::new([b, s, hkv, d], v)?);
     let attention_options = AttentionOptions {
         scale: 1.0 / (d as f64).sqrt(),
         visibility,
@@ -83,25 +121,44 @@ pub fn call(
             batch_offset: options.batch_offset,
         }),
     };
-    let attended = attention_forward(
-        &Array::new([b, t, h, d], q)?,
-        &Array::new([b, s, hkv, d], k)?,
-        &Array::new([b, s, hkv, d], v)?,
-        &attention_options,
-    )?;
-    let mut out = attended.output;
-    if let Some(gate) = &weights.gate {
-        let bias = gate.bias.as_ref().map(Array::data);
-        let sizes = [b * t, widths.query, h * d];
-        let gated = gated_linear(query.data(), gate.kernel.data(), bias, out.data(), sizes);
-        out = Array::new([b, t, h, d], gated)?;
+    let attended = attention_forward(&q, &k, &v, &attention_options)?;
+    let (mut gate, mut gated) = (None, attended.output.clone());
+    if let Some(of_gate) = &rounded.gate {
+        let z = project(of_gate, &query, [b * t, widths.query, h * d]);
+        let (own_gate, own_gated) = super::gate(&z, attended.output.data());
+        gate = Some(Array::new([b, t, h, d], own_gate)?);
+        gated = Array::new([b, t, h, d], own_gated)?;
     }
-    let output = project(&weights.attention_output, &out, [b * t, h * d, widths.query]);
-    Ok(CallOutput {
-        attention_output: Array::new([b, t, widths.query], output)?,
-        attention_scores: attended.scores,
-        lse: attended.lse,
-    })
+    let output = project(&rounded.attention_output, &gated, [b * t, h * d, widths.query]);
+    let output = Array::new([b, t, widths.query], output)?;
+    let inputs = [query, key, value];
+    Ok(Forward { rounded, inputs, q, k, v, attention_options, attended, gate, gated, output })
+}
+
+impl Forward<'_> {
+    /// The penalties of the layer on its weights and activities, as Keras adds them up.
+    fn regularization_loss(&self, config: &Config, weights: &Weights<Array<f64>>) -> f64 {
+        let batch = self.output.shape()[0] as f64;
+        // The output is that of the projection attention_output, and that of the layer.
+        let activities = [&self.q, &self.k, &self.v, &self.output, &self.output];
+        let of_activity = config.activity_regularizer.iter().flat_map(|regularizer| {
+            let all = activities.into_iter().chain(&self.gate);
+            all.map(move |x| regularizer_loss(regularizer, x.data(), [0, 0]) / batch)
+        });
+        let of_weights = weights.named().into_iter().filter_map(|(name, weight)| {
+            let kernel = name.ends_with("/kernel");
+            let regularizer = if kernel { &config.kernel_regularizer } else { &config.bias_regularizer };
+            let regularizer = regularizer.as_ref().filter(|_| config.trainable)?;
+            Some(regularizer_loss(regularizer, weight.data(), matrix(&name, weight.shape())))
+        });
+        of_activity.sum::<f64>() + of_weights.sum::<f64>()
+    }
+}
+
+/// A weight as a matrix: kernels are `[in, out]`.
+fn matrix(name: &str, shape: &[usize]) -> [usize; 2] {
+    let rows = if name == "attention_output/kernel" { 2 } else { 1 };
+    [shape[..rows.min(shape.len())].iter().product(), shape[rows.min(shape.len())..].iter().product()]
 }
 
 fn project(weights: &Projection<Array<f64>>, x: &Array<f64>, sizes: [usize; 3]) -> Vec<f64> {

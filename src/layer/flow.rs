@@ -1,0 +1,201 @@
+//! The data flow of a call: query, key and value → `attention_output`, readable top to bottom.
+
+use crate::attention::{Attention, Recorded, default_scale};
+use crate::dropout::Dropout;
+use crate::gpu::{Pass, Slot, Workspace};
+use crate::kernels::cast::cast;
+use crate::kernels::gate::gate;
+use crate::kernels::linear::{self, Linear, linear};
+use crate::layer::{CallOptions, CallOutput, OPERATION, OutputTensors, Plan};
+use crate::mask::Visibility;
+use crate::shapes::Dims;
+use crate::{DType, FeatureWidths, GroupedQueryAttention, Projection, Result, Tensor};
+
+impl GroupedQueryAttention {
+    /// The data flow. What a backward pass needs is only all there if it is to be kept.
+    pub(crate) fn record(
+        &self,
+        pass: &mut Pass<'_>,
+        plan: &Plan<'_>,
+        options: &CallOptions<'_>,
+        output: &OutputTensors,
+        keep: Keep,
+    ) -> Result<(CallOutput, Intermediates)> {
+        let Dims { batch: b, query_len: t, key_len: s, query_heads: h, key_heads: hkv, head_dim: d } =
+            plan.dims;
+        let FeatureWidths { query: c, key: ck, value: cv } = self.widths;
+        let dtype = self.config.dtype.compute_dtype();
+        let (weights, dropout) = (&self.weights, self.draw_dropout(options));
+        let scores = output.attention_scores.as_ref().filter(|_| plan.scores);
+        let q = self.workspace("q", &[b, t, h, d]);
+        let k = self.workspace("k", &[b, s, hkv, d]);
+        let v = self.workspace("v", &[b, s, hkv, d]);
+        let out = self.workspace("out", &[b, t, h, d]);
+        let lse = self.workspace("lse", &[b, h, t]);
+
+        let query = self.cast_input(pass, plan.query)?; // [B,T,C]
+        let key = self.cast_input(pass, plan.key)?; // [B,S,Ck]
+        let value = self.cast_input(pass, plan.value)?; // [B,S,Cv]
+
+        project(pass, &weights.query, (query.slot(), dtype), None, q.slot(), [b * t, c, h * d])?;
+        project(pass, &weights.key, (key.slot(), dtype), None, k.slot(), [b * s, ck, hkv * d])?;
+        project(pass, &weights.value, (value.slot(), dtype), None, v.slot(), [b * s, cv, hkv * d])?;
+
+        let attention = Attention {
+            operation: OPERATION,
+            dims: plan.dims,
+            path: plan.path,
+            q: (q.slot(), DType::F32),
+            k: (k.slot(), DType::F32),
+            v: (v.slot(), DType::F32),
+            half: dtype == DType::F16,
+            masks: plan.masks,
+            scale: default_scale(d),
+            dropout,
+            scores,
+            lse: lse.slot(),
+            out: out.slot(),
+        };
+        let Recorded { form, visibility, mask_bits } = attention.encode(pass)?;
+
+        // gated = sigmoid(query · w + bias) ∘ out
+        let kept_gate = match (&weights.gate, keep) {
+            (None, _) => None,
+            (Some(weights), Keep::Nothing) => {
+                // q has been read, and takes it.
+                let (query, sizes) = ((query.slot(), dtype), [b * t, c, h * d]);
+                project(pass, weights, query, Some(out.slot()), q.slot(), sizes)?;
+                None
+            }
+            (Some(weights), Keep::Everything) => {
+                let own_gate = self.workspace("gate", &[b, t, h, d]);
+                let gated = self.workspace("gated", &[b, t, h, d]);
+                let (query, sizes) = ((query.slot(), dtype), [b * t, c, h * d]);
+                project(pass, weights, query, None, own_gate.slot(), sizes)?;
+                gate(pass, [own_gate.slot(), out.slot(), gated.slot()], b * t * h * d)?;
+                Some(Gate { gate: own_gate, gated })
+            }
+        };
+        let attended = match (&kept_gate, &weights.gate) {
+            (Some(gate), _) => gate.gated.slot(),
+            (None, Some(_)) => q.slot(),
+            (None, None) => out.slot(),
+        };
+        let (attended, sizes) = ((attended, DType::F32), [b * t, h * d, c]);
+        let result = output.attention_output.slot();
+        if dtype == DType::F32 {
+            project(pass, &weights.attention_output, attended, None, result, sizes)?;
+        } else {
+            let wide = self.workspace("attention_output", &[b, t, c]);
+            project(pass, &weights.attention_output, attended, None, wide.slot(), sizes)?;
+            cast(pass, (wide.slot(), DType::F32), (result, dtype), b * t * c)?;
+        }
+        let called = CallOutput {
+            attention_output: output.attention_output.clone(),
+            attention_scores: scores.cloned(),
+            dropout_seed: dropout.map(|dropout| dropout.seed),
+            path: plan.path,
+            attention_form: form,
+        };
+        let intermediates = Intermediates {
+            query,
+            key,
+            value,
+            q,
+            k,
+            v,
+            out,
+            lse,
+            visibility,
+            mask_bits,
+            dropout,
+            gate: kept_gate,
+        };
+        Ok((called, intermediates))
+    }
+
+    /// An f32 intermediate of this shape.
+    pub(crate) fn workspace(&self, name: &'static str, shape: &[usize]) -> Workspace {
+        Workspace::new(&self.gpu, name, shape.iter().product::<usize>() as u64)
+    }
+
+    /// An input in the policy's compute type.
+    fn cast_input(&self, pass: &mut Pass<'_>, tensor: &Tensor) -> Result<Input> {
+        let dtype = self.config.dtype.compute_dtype();
+        if tensor.dtype() == dtype {
+            return Ok(Input::AsGiven(tensor.clone()));
+        }
+        let count = tensor.shape().iter().product::<usize>();
+        let workspace = Workspace::new(&self.gpu, "input", dtype.words(count));
+        cast(pass, (tensor.slot(), tensor.dtype()), (workspace.slot(), dtype), count)?;
+        Ok(Input::Cast(workspace))
+    }
+}
+
+/// Whether a backward pass will follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    Nothing,
+    Everything,
+}
+
+/// What a forward pass leaves, all f32 but for the inputs.
+pub(crate) struct Intermediates {
+    /// `[B,T,C]`
+    pub(crate) query: Input,
+    /// `[B,S,Ck]`
+    pub(crate) key: Input,
+    /// `[B,S,Cv]`
+    pub(crate) value: Input,
+    /// `[B,T,H,D]`
+    pub(crate) q: Workspace,
+    /// `[B,S,Hkv,D]`
+    pub(crate) k: Workspace,
+    /// `[B,S,Hkv,D]`
+    pub(crate) v: Workspace,
+    /// `[B,T,H,D]`, before the gate
+    pub(crate) out: Workspace,
+    /// `[B,H,T]`
+    pub(crate) lse: Workspace,
+    pub(crate) visibility: Visibility,
+    pub(crate) mask_bits: Workspace,
+    pub(crate) dropout: Option<Dropout>,
+    pub(crate) gate: Option<Gate>,
+}
+
+/// A gate and what it made of out, `[B,T,H,D]` each.
+pub(crate) struct Gate {
+    pub(crate) gate: Workspace,
+    pub(crate) gated: Workspace,
+}
+
+/// An input of the layer in the policy's compute type, cast if it had to be.
+pub(crate) enum Input {
+    AsGiven(Tensor),
+    Cast(Workspace),
+}
+
+impl Input {
+    pub(crate) fn slot(&self) -> Slot<'_> {
+        match self {
+            Input::AsGiven(tensor) => tensor.slot(),
+            Input::Cast(workspace) => workspace.slot(),
+        }
+    }
+}
+
+/// y `[M,N]` = x `[M,K]` · kernel `[K,N]` + bias `[N]`, and with `gated` sigmoid(that) ∘ gated; `sizes` is M, K, N.
+fn project(
+    pass: &mut Pass<'_>,
+    weights: &Projection<Tensor>,
+    x: (Slot<'_>, DType),
+    gated: Option<Slot<'_>>,
+    y: Slot<'_>,
+    sizes: [usize; 3],
+) -> Result<()> {
+    let bias = weights.bias.as_ref().map(Tensor::slot);
+    let w_type = weights.kernel.dtype();
+    let shape = linear::Shape { sizes, x: x.1, w: w_type, bias: bias.is_some() };
+    let form = shape.form(pass.gpu());
+    linear(pass, &Linear { x, w: weights.kernel.slot(), bias, w_type, gated, y, add: false, sizes }, form)
+}
