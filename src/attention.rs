@@ -265,7 +265,7 @@ impl<'a> Plan<'a> {
     fn record(&self, pass: &mut Pass<'_>, output: &AttentionTensors) -> Result<AttentionOutput> {
         let dtype = self.q.dtype();
         let count = self.q.shape().iter().product();
-        let wide = (dtype != DType::F32).then(|| Workspace::new(pass.gpu(), "out", count as u64));
+        let wide = (dtype != DType::F32).then(|| pass.workspace("out", count as u64));
         let scores = output.attention_scores.as_ref().filter(|_| self.scores);
         let out = wide.as_ref().map_or(output.output.slot(), Workspace::slot);
         let attention = Attention {
@@ -478,7 +478,7 @@ impl Attention<'_> {
         let ranges = self.query_ranges(gpu);
         let rows = (dims.batch * dims.query_heads) as u64; // B·H
         let longest = ranges.iter().map(|queries| queries.count).max().unwrap_or(0);
-        let probs = Workspace::new(gpu, "probs", rows * longest as u64 * dims.key_len as u64);
+        let probs = pass.workspace("probs", rows * longest as u64 * dims.key_len as u64);
 
         for queries in ranges {
             let (q, k, scale) = (self.q, self.k, self.scale);

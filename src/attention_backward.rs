@@ -2,7 +2,7 @@
 
 use crate::attention::{Plan, check_float, check_output};
 use crate::dropout::Dropout;
-use crate::gpu::{Gpu, Pass, Slot, Workspace};
+use crate::gpu::{Gpu, Pass, Slot};
 use crate::kernels::attention_backward::{self, AttentionBackward, Role};
 use crate::kernels::attention_delta::attention_delta;
 use crate::kernels::cast::cast;
@@ -69,7 +69,7 @@ pub async fn scaled_dot_product_attention_backward(
     gpu.submit(OPERATION, |pass| {
         let copy = |pass: &mut Pass<'_>, tensor: &Tensor| {
             let count = tensor.shape().iter().product();
-            let workspace = Workspace::new(gpu, "wide operand", count as u64);
+            let workspace = pass.workspace("wide operand", count as u64);
             cast(pass, (tensor.slot(), tensor.dtype()), (workspace.slot(), DType::F32), count)?;
             Ok::<_, Error>(workspace)
         };
@@ -157,7 +157,7 @@ impl AttentionGradient<'_> {
         let (gpu, dims) = (pass.gpu(), &self.dims);
         let queries = dims.batch * dims.query_len * dims.query_heads;
         let keys = dims.batch * dims.key_len * dims.key_heads;
-        let stats = Workspace::new(gpu, "lse and delta", 2 * queries as u64);
+        let stats = pass.workspace("lse and delta", 2 * queries as u64);
         attention_delta(pass, dims, [self.d_out, self.out, self.lse, stats.slot()])?;
         if self.visibility.hides() || self.dropout.is_some() {
             for (x, rows) in [(self.q, queries), (self.k, keys), (self.v, keys), (self.d_out, queries)] {

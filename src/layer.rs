@@ -1,7 +1,7 @@
 //! The layer: what it is made of, its calls, and what they check. The data flow is in `flow.rs`, its gradients in `tape.rs`.
 
 mod flow;
-//TAPE mod tape;
+mod tape;
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,8 @@ use crate::kernels::{attention_forward, check_words, linear};
 use crate::mask::Masks;
 use crate::shapes::Dims;
 use crate::{Config, DType, Error, FeatureWidths, Result, Weights};
-pub(crate) use flow::{Input, Intermediates, Keep};
+use flow::Keep;
+pub use tape::{Gradients, Tape};
 
 const OPERATION: &str = "GroupedQueryAttention";
 

@@ -46,6 +46,7 @@ mod mask;
 mod matrix_units;
 pub mod reference;
 mod shapes;
+pub mod training;
 mod training_terms;
 mod tuning;
 mod weights;
@@ -64,7 +65,7 @@ pub use gpu::{
     AdapterFacts, Choice, ChoiceSource, Element, Gpu, GpuUsage, MatrixUnits, Tensor, Tuning, adapters,
 };
 pub use initializers::Initializer;
-pub use layer::{CallOptions, CallOutput, GroupedQueryAttention, OutputTensors};
+pub use layer::{CallOptions, CallOutput, Gradients, GroupedQueryAttention, OutputTensors, Tape};
 pub use training_terms::{Constraint, OrthogonalMode, Regularizer};
 pub use tuning::forms;
 pub use weights::{FeatureWidths, Projection, Shaped, WeightSpec, Weights, weight_specs};

@@ -229,7 +229,7 @@ impl Masks<'_> {
         // Values of keys that are not seen may be anything.
         let v = v.filter(|_| dropped || visibility.hides());
         let wild_words = if v.is_some() { find_wild::words(dims) as u64 } else { 0 };
-        let bits = Workspace::new(pass.gpu(), "mask_bits", words + wild_words);
+        let bits = pass.workspace("mask_bits", words + wild_words);
         for Part { mask, second, sizes } in parts {
             pack_mask(pass, mask.slot(), second.map(Tensor::slot), bits.slot(), sizes)?;
         }

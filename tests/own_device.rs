@@ -184,3 +184,28 @@ fn an_output_that_the_callers_commands_may_still_read_is_not_used_again() {
     let kept = Tensor::from_buffer(&gpu, buffer, 0, [1, 9, 15], DType::F32).unwrap();
     assert_eq!(read(&kept), expected);
 }
+
+#[test]
+fn commands_recorded_before_a_call_and_submitted_after_it_leave_its_results_alone() {
+    let gpu = least_device();
+    // Outputs as large as the intermediates.
+    let case = Case::new(Config::new(8, 4, 2), 32, [2, 16, 16]);
+    let (data, layer) = (case.data(), case.layer(&gpu));
+    let inputs = Inputs::new(&gpu, &case, &data);
+    let options = CallOptions::default();
+    let output = block_on(layer.allocate_output(&inputs.query, &inputs.value, &options)).unwrap();
+    let zeros = block_on(Tensor::from_slice(&gpu, [2, 16, 32], &[0.0f32; 1024])).unwrap();
+    let gradients_of = |late: Option<wgpu::CommandEncoder>| {
+        let called = block_on(layer.call(&inputs.query, &inputs.value, &options)).unwrap();
+        let (_, tape) = block_on(layer.call_with_tape(&inputs.query, &inputs.value, &options)).unwrap();
+        gpu.queue().submit(late.map(wgpu::CommandEncoder::finish));
+        let gradients = block_on(tape.backward(&inputs.value)).unwrap();
+        (read(&called.attention_output), read(&gradients.query))
+    };
+    let alone = gradients_of(None);
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    for _ in 0..3 {
+        layer.encode(&mut encoder, &zeros, &zeros, &options, &output).unwrap();
+    }
+    assert!(gradients_of(Some(encoder)) == alone);
+}

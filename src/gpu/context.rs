@@ -7,7 +7,7 @@ use super::adapter;
 use super::choices::{Choices, Tuning};
 use super::kernel::{BindGroups, Pipelines};
 use super::matrix_units;
-use super::pool::Pool;
+use super::pool::Pools;
 use super::uniforms::Uniforms;
 use crate::{Error, Result};
 
@@ -20,7 +20,9 @@ pub struct Gpu {
 pub(super) struct Inner {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
-    pub(super) pool: Mutex<Pool>,
+    pub(super) pools: Pools,
+    /// Held from when the library begins to record a sequence until it has submitted it.
+    pub(super) submitting: Mutex<()>,
     pub(super) pipelines: Mutex<Pipelines>,
     pub(super) bind_groups: Mutex<BindGroups>,
     pub(super) uniforms: Uniforms,
@@ -171,7 +173,8 @@ impl Gpu {
         let inner = Inner {
             device,
             queue,
-            pool: Mutex::default(),
+            pools: Pools::default(),
+            submitting: Mutex::default(),
             pipelines: Mutex::default(),
             bind_groups: Mutex::default(),
             uniforms: Uniforms::default(),
@@ -213,7 +216,7 @@ impl Gpu {
         let counters = &self.inner.counters;
         GpuUsage {
             tensor_bytes: counters.tensor_bytes.load(Ordering::Relaxed),
-            workspace_bytes: lock(&self.inner.pool).bytes(),
+            workspace_bytes: self.inner.pools.bytes(),
             pipelines: lock(&self.inner.pipelines).len() as u64,
             buffers: counters.buffers.load(Ordering::Relaxed),
             bind_groups: counters.bind_groups.load(Ordering::Relaxed),
@@ -223,7 +226,7 @@ impl Gpu {
 
     /// Gives back the memory of intermediate buffers and parameters that no recorded command uses any more.
     pub fn trim(&self) {
-        lock(&self.inner.pool).clear();
+        self.inner.pools.clear();
         lock(&self.inner.bind_groups).clear();
         self.inner.uniforms.clear();
     }

@@ -202,13 +202,15 @@ pub(crate) struct Pass<'a> {
 }
 
 impl Gpu {
-    /// Records a pass in an encoder of the library's own and submits it, under error scopes.
+    /// Records a pass in an encoder of the library's own and submits it, under error scopes. No other thread records such a
+    /// pass meanwhile: what it takes for longer must not be another's, to be overwritten when that is submitted.
     pub(crate) async fn submit<T>(
         &self,
         operation: &'static str,
         record: impl FnOnce(&mut Pass<'_>) -> Result<T>,
     ) -> Result<T> {
         self.checked(operation, || {
+            let _submitting = lock(&self.inner().submitting);
             let mut encoder = self.device().create_command_encoder(&Default::default());
             let mut pass = Pass::new(self, &mut encoder, Submitter::Library);
             let recorded = record(&mut pass)?;
@@ -236,6 +238,10 @@ impl<'a> Pass<'a> {
 
     pub(crate) fn gpu(&self) -> &'a Gpu {
         self.gpu
+    }
+
+    pub(super) fn submitter(&self) -> Submitter {
+        self.submitter
     }
 
     /// Records one dispatch of `workgroups` workgroups. `params` fills the uniform binding, `slots` the others in order.

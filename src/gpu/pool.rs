@@ -1,19 +1,51 @@
 //! Intermediate buffers and the outputs of calls, kept for the next call.
 //!
 //! An intermediate goes back to the pool when its use has been *recorded*, not when the GPU has finished: whoever takes it
-//! next writes it before reading it within one recorded sequence, and a queue runs sequences one after the other. An
-//! output goes back when its last tensor is dropped, unless a caller's own commands may still read it.
+//! next writes it before reading it within one recorded sequence, and a queue runs sequences one after the other. That
+//! holds in whatever order they are submitted. What must outlive its sequence (outputs, tapes) must not be in one that was
+//! recorded earlier and is submitted later, though. So there are two pools: one for the sequences that the library
+//! records and submits in one go, and one for those that a caller submits, whenever they like.
+//!
+//! An output goes back when its last tensor is dropped, unless a caller's own commands may still read it.
 
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use super::context::lock;
+use super::kernel::{Pass, Submitter};
 use super::{Gpu, Slot};
 
 /// Idle buffers past this many bytes, and past what was ever in use at a time, are freed, oldest first.
 const IDLE_BYTES: u64 = 64 << 20;
 
+/// The pools, by who submits.
 #[derive(Default)]
-pub(super) struct Pool {
+pub(super) struct Pools {
+    library: Mutex<Pool>,
+    caller: Mutex<Pool>,
+}
+
+impl Pools {
+    fn of(&self, submitter: Submitter) -> &Mutex<Pool> {
+        match submitter {
+            Submitter::Library => &self.library,
+            Submitter::Caller => &self.caller,
+        }
+    }
+
+    /// Bytes of all their buffers, in use or idle.
+    pub(super) fn bytes(&self) -> u64 {
+        lock(&self.library).bytes + lock(&self.caller).bytes
+    }
+
+    pub(super) fn clear(&self) {
+        lock(&self.library).clear();
+        lock(&self.caller).clear();
+    }
+}
+
+#[derive(Default)]
+struct Pool {
     idle: Vec<wgpu::Buffer>,
     /// Of all buffers, in use or idle.
     bytes: u64,
@@ -30,20 +62,16 @@ fn size_class(bytes: u64, limit: u64) -> u64 {
 }
 
 impl Pool {
-    /// Bytes of all buffers of the pool, in use or idle.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    pub(super) fn clear(&mut self) {
+    fn clear(&mut self) {
         self.bytes -= self.idle.drain(..).map(|buffer| buffer.size()).sum::<u64>();
         self.peak = 0;
     }
 
-    /// An idle buffer of exactly this size, the one used last. With sizes in classes, calls of the same sizes find the same
-    /// buffers again, in whatever order.
+    /// An idle buffer of exactly this size, always the same of several: calls that repeat find their buffers again, each for
+    /// what it was before, in whatever order they came back.
     fn take(&mut self, size: u64) -> Option<wgpu::Buffer> {
-        let index = self.idle.iter().rposition(|buffer| buffer.size() == size)?;
+        let fitting = self.idle.iter().enumerate().filter(|(_, buffer)| buffer.size() == size);
+        let (index, _) = fitting.min_by(|(_, a), (_, b)| a.cmp(b))?;
         Some(self.idle.remove(index))
     }
 
@@ -78,9 +106,9 @@ fn create(gpu: &Gpu, label: &'static str, size: u64) -> wgpu::Buffer {
     gpu.device().create_buffer(&descriptor)
 }
 
-fn give(gpu: &Gpu, buffer: wgpu::Buffer) {
+fn give(gpu: &Gpu, submitter: Submitter, buffer: wgpu::Buffer) {
     let inner = gpu.inner();
-    let freed = lock(&inner.pool).give(buffer);
+    let freed = lock(inner.pools.of(submitter)).give(buffer);
     let mut bind_groups = lock(&inner.bind_groups);
     freed.iter().for_each(|buffer| bind_groups.forget(buffer));
 }
@@ -88,7 +116,7 @@ fn give(gpu: &Gpu, buffer: wgpu::Buffer) {
 /// A buffer for an output, of undefined contents, which leaves the pool.
 pub(super) fn take_output(gpu: &Gpu, size: u64) -> wgpu::Buffer {
     let taken = {
-        let mut pool = lock(&gpu.inner().pool);
+        let mut pool = lock(&gpu.inner().pools.library);
         let taken = pool.take(size);
         pool.bytes -= taken.as_ref().map_or(0, wgpu::Buffer::size);
         taken
@@ -98,31 +126,36 @@ pub(super) fn take_output(gpu: &Gpu, size: u64) -> wgpu::Buffer {
 
 /// An output's buffer that nobody reads any more.
 pub(super) fn give_output(gpu: &Gpu, buffer: wgpu::Buffer) {
-    lock(&gpu.inner().pool).bytes += buffer.size();
-    give(gpu, buffer);
+    lock(&gpu.inner().pools.library).bytes += buffer.size();
+    give(gpu, Submitter::Library, buffer);
 }
 
 /// An intermediate buffer of f32 or mask words. Its contents are undefined at first; dropping it hands it to the next
 /// taker.
 pub(crate) struct Workspace {
     gpu: Gpu,
+    submitter: Submitter,
     buffer: Option<wgpu::Buffer>,
     bytes: u64,
 }
 
 impl Workspace {
-    /// A buffer of at least `words` 32-bit words.
+    /// A buffer of at least `words` 32-bit words, for sequences that the library submits. Passes give those for their own
+    /// submitter: [`Pass::workspace`].
     pub(crate) fn new(gpu: &Gpu, label: &'static str, words: u64) -> Self {
+        Self::of(gpu, Submitter::Library, label, words)
+    }
+
+    fn of(gpu: &Gpu, submitter: Submitter, label: &'static str, words: u64) -> Self {
         let bytes = words.max(1) * 4;
-        let inner = gpu.inner();
         let size = size_class(bytes, gpu.max_tensor_bytes());
-        let taken = lock(&inner.pool).take(size);
-        let buffer = taken.unwrap_or_else(|| {
-            lock(&inner.pool).bytes += size;
+        let mut pool = lock(gpu.inner().pools.of(submitter));
+        let buffer = pool.take(size).unwrap_or_else(|| {
+            pool.bytes += size;
             create(gpu, label, size)
         });
-        lock(&inner.pool).note_use();
-        Self { gpu: gpu.clone(), buffer: Some(buffer), bytes }
+        pool.note_use();
+        Self { gpu: gpu.clone(), submitter, buffer: Some(buffer), bytes }
     }
 
     /// Records that every byte is set to 0.
@@ -137,10 +170,17 @@ impl Workspace {
     }
 }
 
+impl Pass<'_> {
+    /// An intermediate of at least `words` 32-bit words for commands of this pass.
+    pub(crate) fn workspace(&self, label: &'static str, words: u64) -> Workspace {
+        Workspace::of(self.gpu(), self.submitter(), label, words)
+    }
+}
+
 impl Drop for Workspace {
     fn drop(&mut self) {
         if let Some(buffer) = self.buffer.take() {
-            give(&self.gpu, buffer);
+            give(&self.gpu, self.submitter, buffer);
         }
     }
 }

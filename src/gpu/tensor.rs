@@ -185,6 +185,11 @@ impl Tensor {
         &self.inner.buffer
     }
 
+    /// Whether both are ranges of one buffer.
+    pub(crate) fn shares_buffer(&self, other: &Tensor) -> bool {
+        self.inner.buffer == other.inner.buffer
+    }
+
     /// Where in the buffer it begins, in bytes.
     pub fn offset(&self) -> u64 {
         self.inner.offset
@@ -214,6 +219,12 @@ impl Tensor {
             DType::Bool => self.to_vec::<bool>().await?.into_iter().map(f32::from).collect(),
         };
         Array::new(self.shape(), data)
+    }
+
+    /// Sets every element to 0 before what is submitted next. For tensors of a few bytes.
+    pub(crate) fn write_zeros(&self) {
+        let zeros = vec![0; self.slot().bytes as usize];
+        self.inner.gpu.queue().write_buffer(&self.inner.buffer, self.inner.offset, &zeros);
     }
 
     pub(crate) fn slot(&self) -> Slot<'_> {

@@ -8,8 +8,8 @@ use super::{BLOCKS, ELEMENTS, GRID, LOOP_LIMIT, PHILOX, VISIBLE, tile_ranges};
 use crate::Result;
 use crate::dropout::Dropout;
 use crate::gpu::{
-    Binding, Class, ClassShape, Constant, Constants, Gpu, Kernel, Parameters, Pass, Slot, Workspace, is_on,
-    operand, result, size_class,
+    Binding, Class, ClassShape, Constant, Constants, Gpu, Kernel, Parameters, Pass, Slot, is_on, operand,
+    result, size_class,
 };
 use crate::mask::Visibility;
 use crate::shapes::Dims;
@@ -410,7 +410,7 @@ pub(crate) fn attention_backward<'a>(
     let iterations = lanes.iterations(head_dim, role, operands.dropout.is_some()) as usize;
     let step = (LOOP_LIMIT / (iterations * heads)).max(1) * block;
     // A binding that a role does not write still needs a buffer.
-    let unused = Workspace::new(pass.gpu(), "unused", 4);
+    let unused = pass.workspace("unused", 4);
     let limits = pass.gpu().binding_limits();
     let row_bytes = [query_len * query_heads, key_len * key_heads].map(|rows| (rows * head_dim * 4) as u64);
     for (batch_begin, batches) in limits.ranges(batch, &row_bytes) {

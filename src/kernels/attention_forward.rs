@@ -8,7 +8,7 @@ use super::{BLOCKS, ELEMENTS, FUSED, GRID, LOOP_LIMIT, PHILOX, VISIBLE, WEIGH, t
 use crate::dropout::Dropout;
 use crate::gpu::{
     Binding, Class, ClassShape, Constant, Constants, Gpu, Kernel, Parameters, Pass, Slot, Tuning, Units,
-    Workspace, element_constant, is_on, operand, result, size_class,
+    element_constant, is_on, operand, result, size_class,
 };
 use crate::mask::Visibility;
 use crate::shapes::Dims;
@@ -491,11 +491,11 @@ pub(crate) fn attention_forward<'a>(
     let &Dims { batch, query_len, query_heads, head_dim, .. } = dims;
     let splits = form.splits(dims);
     let rows = (batch * query_heads * query_len) as u64;
-    let state = Workspace::new(pass.gpu(), "state", 2 * rows * u64::from(splits));
+    let state = pass.workspace("state", 2 * rows * u64::from(splits));
     if splits == 1 {
         return Run { dims, operands, form, splits, out: operands.out, state: state.slot() }.record(pass);
     }
-    let parts = Workspace::new(pass.gpu(), "parts", rows * u64::from(splits) * head_dim as u64);
+    let parts = pass.workspace("parts", rows * u64::from(splits) * head_dim as u64);
     let run = Run { dims, operands, form, splits, out: parts.slot(), state: state.slot() };
     run.record(pass)?;
     let keep_scale = operands.dropout.unwrap_or_default().keep_scale() as f32;

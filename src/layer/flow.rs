@@ -27,11 +27,11 @@ impl GroupedQueryAttention {
         let dtype = self.config.dtype.compute_dtype();
         let (weights, dropout) = (&self.weights, self.draw_dropout(options));
         let scores = output.attention_scores.as_ref().filter(|_| plan.scores);
-        let q = self.workspace("q", &[b, t, h, d]);
-        let k = self.workspace("k", &[b, s, hkv, d]);
-        let v = self.workspace("v", &[b, s, hkv, d]);
-        let out = self.workspace("out", &[b, t, h, d]);
-        let lse = self.workspace("lse", &[b, h, t]);
+        let q = f32s(pass, "q", &[b, t, h, d]);
+        let k = f32s(pass, "k", &[b, s, hkv, d]);
+        let v = f32s(pass, "v", &[b, s, hkv, d]);
+        let out = f32s(pass, "out", &[b, t, h, d]);
+        let lse = f32s(pass, "lse", &[b, h, t]);
 
         let query = self.cast_input(pass, plan.query)?; // [B,T,C]
         let key = self.cast_input(pass, plan.key)?; // [B,S,Ck]
@@ -68,8 +68,8 @@ impl GroupedQueryAttention {
                 None
             }
             (Some(weights), Keep::Everything) => {
-                let own_gate = self.workspace("gate", &[b, t, h, d]);
-                let gated = self.workspace("gated", &[b, t, h, d]);
+                let own_gate = f32s(pass, "gate", &[b, t, h, d]);
+                let gated = f32s(pass, "gated", &[b, t, h, d]);
                 let (query, sizes) = ((query.slot(), dtype), [b * t, c, h * d]);
                 project(pass, weights, query, None, own_gate.slot(), sizes)?;
                 gate(pass, [own_gate.slot(), out.slot(), gated.slot()], b * t * h * d)?;
@@ -86,7 +86,7 @@ impl GroupedQueryAttention {
         if dtype == DType::F32 {
             project(pass, &weights.attention_output, attended, None, result, sizes)?;
         } else {
-            let wide = self.workspace("attention_output", &[b, t, c]);
+            let wide = f32s(pass, "attention_output", &[b, t, c]);
             project(pass, &weights.attention_output, attended, None, wide.slot(), sizes)?;
             cast(pass, (wide.slot(), DType::F32), (result, dtype), b * t * c)?;
         }
@@ -114,11 +114,6 @@ impl GroupedQueryAttention {
         Ok((called, intermediates))
     }
 
-    /// An f32 intermediate of this shape.
-    pub(crate) fn workspace(&self, name: &'static str, shape: &[usize]) -> Workspace {
-        Workspace::new(&self.gpu, name, shape.iter().product::<usize>() as u64)
-    }
-
     /// An input in the policy's compute type.
     fn cast_input(&self, pass: &mut Pass<'_>, tensor: &Tensor) -> Result<Input> {
         let dtype = self.config.dtype.compute_dtype();
@@ -126,7 +121,7 @@ impl GroupedQueryAttention {
             return Ok(Input::AsGiven(tensor.clone()));
         }
         let count = tensor.shape().iter().product::<usize>();
-        let workspace = Workspace::new(&self.gpu, "input", dtype.words(count));
+        let workspace = pass.workspace("input", dtype.words(count));
         cast(pass, (tensor.slot(), tensor.dtype()), (workspace.slot(), dtype), count)?;
         Ok(Input::Cast(workspace))
     }
@@ -198,4 +193,9 @@ fn project(
     let shape = linear::Shape { sizes, x: x.1, w: w_type, bias: bias.is_some() };
     let form = shape.form(pass.gpu());
     linear(pass, &Linear { x, w: weights.kernel.slot(), bias, w_type, gated, y, add: false, sizes }, form)
+}
+
+/// An f32 intermediate of this shape.
+pub(crate) fn f32s(pass: &Pass<'_>, label: &'static str, shape: &[usize]) -> Workspace {
+    pass.workspace(label, shape.iter().product::<usize>() as u64)
 }

@@ -15,13 +15,13 @@ use crate::kernels::linear::{self, Linear, linear};
 use crate::kernels::sums::column_sums;
 use crate::kernels::transpose::transpose;
 use crate::kernels::{attention_backward, check_binding};
-use crate::layer::{Intermediates, Keep};
+use crate::layer::flow::{Intermediates, Keep, f32s};
 use crate::shapes::Dims;
-use crate::training::regularizer::{Penalized, record_gradient, record_loss};
 use crate::training::Parameter;
+use crate::training::regularizer::{Penalized, record_gradient, record_loss};
 use crate::{
-    CallOptions, CallOutput, DType, Error, FeatureWidths, GroupedQueryAttention, Projection, Regularizer, Result,
-    Tensor, Weights,
+    CallOptions, CallOutput, DType, Error, FeatureWidths, GroupedQueryAttention, Projection, Regularizer,
+    Result, Tensor, Weights,
 };
 
 const OPERATION: &str = "GroupedQueryAttention::call_with_tape";
@@ -160,7 +160,12 @@ impl GroupedQueryAttention {
         }
         if let Some(regularizer) = &self.config.activity_regularizer {
             let slot = self.weights.query.kernel.slot();
-            regularizer.check_for(&Penalized { name: "activity", x: slot, shape: &[0; 4], row_axes: None })?;
+            regularizer.check_for(&Penalized {
+                name: "activity",
+                x: slot,
+                shape: &[0; 4],
+                row_axes: None,
+            })?;
         }
         // Inputs and what is projected are transposed whole.
         let rows = dims.batch * dims.query_len.max(dims.key_len);
@@ -227,7 +232,8 @@ impl Tape<'_> {
 
     /// What the activity regularizer penalizes, as rank-4 or rank-3 arrays, and how many times.
     fn activities<'s>(&'s self, output: Slot<'s>) -> Vec<(Slot<'s>, usize, f32)> {
-        let &Dims { batch: b, query_len: t, key_len: s, query_heads: h, key_heads: hkv, head_dim: d } = &self.dims;
+        let &Dims { batch: b, query_len: t, key_len: s, query_heads: h, key_heads: hkv, head_dim: d } =
+            &self.dims;
         let kept = &self.kept;
         let mut all = vec![
             (kept.q.slot(), b * t * h * d, 1.0),
@@ -247,7 +253,8 @@ impl Tape<'_> {
     fn record_losses(&self, pass: &mut Pass<'_>) -> Result<Option<Tensor>> {
         let (layer, gpu) = (self.layer, pass.gpu());
         let config = &layer.config;
-        let of_weights = config.trainable && (config.kernel_regularizer.is_some() || config.bias_regularizer.is_some());
+        let of_weights =
+            config.trainable && (config.kernel_regularizer.is_some() || config.bias_regularizer.is_some());
         if !of_weights && config.activity_regularizer.is_none() {
             return Ok(None);
         }
@@ -257,7 +264,13 @@ impl Tape<'_> {
             if let Some(regularizer) = layer.regularizer_of(&name) {
                 let own = wide(pass, variable)?;
                 let x = own.as_ref().map_or(variable.slot(), Workspace::slot);
-                record_loss(pass, regularizer, &Penalized::weight(&name, x, variable.shape()), 1.0, loss.slot())?;
+                record_loss(
+                    pass,
+                    regularizer,
+                    &Penalized::weight(&name, x, variable.shape()),
+                    1.0,
+                    loss.slot(),
+                )?;
             }
         }
         if let Some(regularizer) = &config.activity_regularizer {
@@ -301,7 +314,7 @@ impl Tape<'_> {
         // attention_output = attended · W_o + b_o
         let d_output = self.own_d_output(pass, d_output)?;
         let attended = kept.gate.as_ref().map_or(kept.out.slot(), |gate| gate.gated.slot()); // [B,T,H,D]
-        let d_attended = layer.workspace("d_attended", &[b, t, h, d]);
+        let d_attended = f32s(pass, "d_attended", &[b, t, h, d]);
         let output = (&layer.weights.attention_output, &weights.attention_output);
         let x = Transposed::new(pass, (attended, DType::F32), [of_output.0, of_output.1])?;
         d_weights(pass, &x, d_output.slot(), of_output, output.1)?;
@@ -319,9 +332,9 @@ impl Tape<'_> {
         }
 
         // out = attention(q, k, v)
-        let dq = layer.workspace("dq", &[b, t, h, d]);
-        let dk = layer.workspace("dk", &[b, s, hkv, d]);
-        let dv = layer.workspace("dv", &[b, s, hkv, d]);
+        let dq = f32s(pass, "dq", &[b, t, h, d]);
+        let dk = f32s(pass, "dk", &[b, s, hkv, d]);
+        let dv = f32s(pass, "dv", &[b, s, hkv, d]);
         let attention = AttentionGradient {
             dims,
             q: kept.q.slot(),
@@ -378,7 +391,7 @@ impl Tape<'_> {
     /// The gradient of the output as f32 of our own, with that of the activity regularizer.
     fn own_d_output(&self, pass: &mut Pass<'_>, d_output: &Tensor) -> Result<Workspace> {
         let count = self.output.shape().iter().product::<usize>();
-        let own = Workspace::new(pass.gpu(), "d_output", count as u64);
+        let own = pass.workspace("d_output", count as u64);
         cast(pass, (d_output.slot(), d_output.dtype()), (own.slot(), DType::F32), count)?;
         if self.layer.config.activity_regularizer.is_some() {
             let wide = self.wide_output(pass)?;
@@ -395,7 +408,7 @@ fn wide(pass: &mut Pass<'_>, tensor: &Tensor) -> Result<Option<Workspace>> {
         return Ok(None);
     }
     let count = tensor.shape().iter().product::<usize>();
-    let wide = Workspace::new(pass.gpu(), "wide", count as u64);
+    let wide = pass.workspace("wide", count as u64);
     cast(pass, (tensor.slot(), tensor.dtype()), (wide.slot(), DType::F32), count)?;
     Ok(Some(wide))
 }
@@ -405,7 +418,7 @@ struct Transposed(Workspace);
 
 impl Transposed {
     fn new(pass: &mut Pass<'_>, x: (Slot<'_>, DType), [m, k]: [usize; 2]) -> Result<Self> {
-        let transposed = Workspace::new(pass.gpu(), "transposed", (m * k) as u64);
+        let transposed = pass.workspace("transposed", (m * k) as u64);
         transpose(pass, x, [m, k], transposed.slot())?;
         Ok(Self(transposed))
     }

@@ -1,6 +1,4 @@
-use super::{
-    Attention, AttentionOptions, Visibility, attention_forward, cast, linear, regularizer_loss,
-};
+use super::{Attention, AttentionOptions, Visibility, attention_forward, cast, linear, regularizer_loss};
 use crate::shapes::Dims;
 use crate::{Array, Config, Dropout, Error, FeatureWidths, Projection, Result, Weights};
 
@@ -156,7 +154,7 @@ impl Forward<'_> {
 }
 
 /// A weight as a matrix: kernels are `[in, out]`.
-fn matrix(name: &str, shape: &[usize]) -> [usize; 2] {
+pub(super) fn matrix(name: &str, shape: &[usize]) -> [usize; 2] {
     let rows = if name == "attention_output/kernel" { 2 } else { 1 };
     [shape[..rows.min(shape.len())].iter().product(), shape[rows.min(shape.len())..].iter().product()]
 }

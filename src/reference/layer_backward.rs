@@ -1,4 +1,4 @@
-use super::layer::{Forward, forward};
+use super::layer::{Forward, forward, matrix};
 use super::{AttentionOptions, CallOptions, attention_backward, linear_backward, regularizer_backward};
 use crate::{Array, Config, Error, Projection, Result, Weights};
 
@@ -28,7 +28,8 @@ pub fn backward(
     d_output: &Array<f64>,
 ) -> Result<Gradients> {
     let forward = forward(config, weights, query, value, options)?;
-    let Forward { rounded, inputs: [query, key, value], q, k, v, gate, attended, gated, output, .. } = &forward;
+    let Forward { rounded, inputs: [query, key, value], q, k, v, gate, attended, gated, output, .. } =
+        &forward;
     if d_output.shape() != output.shape() {
         let expected = format!("of the output's shape {:?}", output.shape());
         return Err(Error::argument(OPERATION, "d_output", expected, format!("{:?}", d_output.shape())));
@@ -36,7 +37,8 @@ pub fn backward(
     let batch = output.shape()[0] as f64;
     let penalize = |gradient: Array<f64>, x: &Array<f64>, times: f64| match &config.activity_regularizer {
         Some(regularizer) => {
-            add(&gradient, &regularizer_backward(regularizer, x).map(|g| times * g / batch))
+            let penalty = regularizer_backward(regularizer, x.data(), [0, 0]);
+            Array::from_fn(x.shape(), |i| gradient.data()[i] + times * penalty[i] / batch)
         }
         None => gradient,
     };
@@ -74,22 +76,18 @@ pub fn backward(
             None
         }
     };
-    let mut gradients = Weights {
-        query: d_w_query,
-        key: d_w_key,
-        value: d_w_value,
-        gate: d_w_gate,
-        attention_output,
-    };
+    let mut gradients =
+        Weights { query: d_w_query, key: d_w_key, value: d_w_value, gate: d_w_gate, attention_output };
     if config.trainable {
         let named = weights.named().into_iter();
         let mut penalties = named.map(|(name, weight)| {
             let kernel = name.ends_with("/kernel");
             let regularizer = if kernel { &config.kernel_regularizer } else { &config.bias_regularizer };
-            regularizer.as_ref().map(|regularizer| regularizer_backward(regularizer, weight))
+            let regularizer = regularizer.as_ref()?;
+            Some(regularizer_backward(regularizer, weight.data(), matrix(&name, weight.shape())))
         });
         gradients = gradients.map(|gradient| match penalties.next().flatten() {
-            Some(penalty) => add(gradient, &penalty),
+            Some(penalty) => Array::from_fn(gradient.shape(), |i| gradient.data()[i] + penalty[i]),
             None => gradient.clone(),
         });
     }

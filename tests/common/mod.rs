@@ -110,11 +110,20 @@ impl Case {
         block_on(GroupedQueryAttention::from_weights(gpu, self.config.clone(), &self.weights())).unwrap()
     }
 
-    /// Runs the reference.
-    pub fn expected(&self, data: &Data) -> reference::CallOutput {
-        let key = data.key.as_ref().map(Array::to_f64);
-        let options = reference::CallOptions {
-            key: key.as_ref(),
+    /// The weights as the policy keeps them.
+    pub fn rounded_weights(&self) -> Weights {
+        let dtype = self.config.dtype.variable_dtype();
+        self.weights().map(|weight| weight.map(|&x| dtype.round(x)))
+    }
+
+    /// The options of the reference.
+    pub fn reference_options<'a>(
+        &self,
+        data: &'a Data,
+        key: Option<&'a Array<f64>>,
+    ) -> reference::CallOptions<'a> {
+        reference::CallOptions {
+            key,
             attention_mask: data.attention_mask.as_ref(),
             query_mask: data.query_mask.as_ref(),
             value_mask: data.value_mask.as_ref(),
@@ -123,7 +132,13 @@ impl Case {
             dropout_seed: self.dropout_seed,
             q_offset: self.q_offset,
             batch_offset: self.batch_offset,
-        };
+        }
+    }
+
+    /// Runs the reference.
+    pub fn expected(&self, data: &Data) -> reference::CallOutput {
+        let key = data.key.as_ref().map(Array::to_f64);
+        let options = self.reference_options(data, key.as_ref());
         let weights = self.weights().map(Array::to_f64);
         reference::call(&self.config, &weights, &data.query.to_f64(), &data.value.to_f64(), &options).unwrap()
     }
