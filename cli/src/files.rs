@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("can't read {}", path.display()))
@@ -36,6 +36,14 @@ impl Output {
     /// Whether this is the file at `path`.
     pub(crate) fn is(&self, path: &Path) -> bool {
         matches!(self, Self::File(own) if fs::canonicalize(path).is_ok_and(|path| path == *own))
+    }
+
+    /// Fails if this is one of the files that are read.
+    pub(crate) fn refuse<'a>(&self, inputs: impl Iterator<Item = &'a Path>) -> Result<()> {
+        for input in inputs {
+            ensure!(!self.is(input), "--output would overwrite {}, which is read", input.display());
+        }
+        Ok(())
     }
 
     pub(crate) fn finish(self, bytes: &[u8]) -> Result<()> {

@@ -3,10 +3,13 @@
 mod adapters;
 mod bench;
 mod files;
+mod grad;
+mod inputs;
 mod inspect;
 mod map;
 mod report;
 mod run;
+mod source;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +35,8 @@ enum Command {
     },
     /// Run a layer on inputs from a safetensors file
     Run(run::Args),
+    /// Compute the gradients of a layer's output and regularization
+    Grad(grad::Args),
     /// Time layers and attention beside what the adapter can do at most
     Bench(bench::Args),
     /// Compare benchmark results on an HTML page
@@ -43,6 +48,7 @@ fn main() -> ExitCode {
         Command::Adapters => adapters::print(),
         Command::Inspect { file } => inspect::print(&file),
         Command::Run(args) => run::run(&args),
+        Command::Grad(args) => grad::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
     };
