@@ -2,6 +2,7 @@
 
 mod flow;
 mod tape;
+mod weights;
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -138,16 +139,6 @@ impl GroupedQueryAttention {
     /// The device.
     pub fn gpu(&self) -> &Gpu {
         &self.gpu
-    }
-
-    /// The weights on the device, in the policy's variable type. Training changes them where they are.
-    pub fn variables(&self) -> &Weights<Tensor> {
-        self.variables.as_ref().unwrap_or(&self.weights)
-    }
-
-    /// Waits for the GPU and reads the weights.
-    pub async fn read_weights(&self) -> Result<Weights> {
-        self.variables().try_map_async(async |weight| weight.to_array().await).await
     }
 
     /// Runs the layer on query `[B,T,C]` and value `[B,S,Cv]`. Inputs in another float type than the policy's are cast to

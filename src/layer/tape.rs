@@ -17,7 +17,6 @@ use crate::kernels::transpose::transpose;
 use crate::kernels::{attention_backward, check_binding};
 use crate::layer::flow::{Intermediates, Keep, f32s};
 use crate::shapes::Dims;
-use crate::training::Parameter;
 use crate::training::regularizer::{Penalized, record_gradient, record_loss};
 use crate::{
     CallOptions, CallOutput, DType, Error, FeatureWidths, GroupedQueryAttention, Projection, Regularizer,
@@ -116,38 +115,6 @@ impl GroupedQueryAttention {
                 Ok((called, Tape { regularization_loss, ..tape }))
             })
             .await
-    }
-
-    /// The layer's weights with their gradients, as an [`Optimizer`](crate::training::Optimizer) takes them; `prefix` tells
-    /// the layers of a model apart. None if the layer is not trainable.
-    pub fn parameters<'a>(&'a self, prefix: &str, gradients: &'a Gradients) -> Vec<Parameter<'a>> {
-        if !self.config.trainable {
-            return Vec::new();
-        }
-        let copies = self.variables.as_ref().map(|_| self.weights.named());
-        let named = self.variables().named().into_iter().zip(gradients.weights.named()).enumerate();
-        named
-            .map(|(i, ((name, variable), (_, gradient)))| Parameter {
-                constraint: if name.ends_with("/kernel") {
-                    self.config.kernel_constraint.as_ref()
-                } else {
-                    self.config.bias_constraint.as_ref()
-                },
-                name: format!("{prefix}{name}"),
-                variable,
-                compute_copy: copies.as_ref().map(|copies| copies[i].1),
-                gradient,
-            })
-            .collect()
-    }
-
-    /// One step of an optimizer on this layer alone. For several layers, collect their [`parameters`](Self::parameters).
-    pub async fn step(
-        &mut self,
-        optimizer: &mut crate::training::Optimizer,
-        gradients: &Gradients,
-    ) -> Result<()> {
-        optimizer.step(&self.gpu, &self.parameters("", gradients)).await
     }
 
     /// Fails where the configuration has what training can't do.

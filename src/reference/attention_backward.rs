@@ -46,10 +46,13 @@ pub fn attention_backward(
             kept * d_row.iter().zip(&v.data()[key..key + d]).map(|(x, y)| x * y).sum::<f64>()
         };
         let ds = options.scale * p * (dp - delta[(bi * h + hi) * t + ti]);
-        for c in 0..d {
-            dq.data_mut()[query + c] += ds * k.data()[key + c];
-            dk.data_mut()[key + c] += ds * q.data()[query + c];
-            dv.data_mut()[key + c] += if kept == 0.0 { 0.0 } else { p * kept * d_row[c] };
+        let add = |to: &mut Array<f64>, at: usize, factor: f64, from: &[f64]| {
+            to.data_mut()[at..at + d].iter_mut().zip(from).for_each(|(sum, x)| *sum += factor * x);
+        };
+        add(&mut dq, query, ds, &k.data()[key..key + d]);
+        add(&mut dk, key, ds, &q.data()[query..query + d]);
+        if kept != 0.0 {
+            add(&mut dv, key, p * kept, d_row);
         }
     }
     Ok(AttentionGradients { dq, dk, dv })
