@@ -37,6 +37,8 @@ mod config;
 mod dropout;
 mod dtype;
 mod error;
+#[cfg(not(target_arch = "wasm32"))]
+mod files;
 mod gpu;
 pub mod initializers;
 pub mod keras;

@@ -69,6 +69,16 @@ fn read_all(bytes: &[u8], config: Option<&str>, limits: &Limits) -> Result<usize
         .map_or(Ok(count), |error| if count > 0 { Ok(count) } else { Err(error) })
 }
 
+/// Puts other weights into every layer that can be read.
+fn replace_all(bytes: &[u8], config: Option<&str>) -> Result<(), Error> {
+    let model = ModelFile::read(bytes.to_vec(), config, &SMALL)?;
+    for layer in model.layers() {
+        let weights = model.weights(layer)?.map(|array| array.map(|x| x + 1.0));
+        model.replace_weights(layer, &weights)?;
+    }
+    Ok(())
+}
+
 fn archive() -> Vec<u8> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/files/keras-3.15.1/single.keras");
     std::fs::read(path).unwrap()
@@ -147,7 +157,10 @@ fn the_files_are_readable_when_whole() {
         let result = check(kind, &file, config.as_deref(), &SMALL);
         match kind {
             "json" => assert!(result.is_err()),
-            _ => assert_eq!(result, Ok(1), "{kind}"),
+            _ => {
+                assert_eq!(result, Ok(1), "{kind}");
+                assert_eq!(replace_all(&file, config.as_deref()), Ok(()), "{kind}");
+            }
         }
     }
 }
@@ -201,6 +214,7 @@ fn changed_bytes_never_panic() {
                 }
             }
             let _ = check(kind, &file, config.as_deref(), &SMALL);
+            let _ = replace_all(&file, config.as_deref());
         }
     }
 }
@@ -266,6 +280,30 @@ fn two_members_of_one_name_are_refused() {
     }
     let error = check("twice", &zip, None, &SMALL).unwrap_err().to_string();
     assert!(error.contains("same name"), "{error}");
+}
+
+#[test]
+fn members_that_lie_over_each_other_are_not_copied() {
+    const BIG: usize = 100_000;
+    let (config, weights) = (member("config.json"), member("model.weights.h5"));
+    let mut members =
+        vec![("assets/big", vec![7; BIG]), ("config.json", config), ("model.weights.h5", weights)];
+    let names: Vec<_> = (100..400).map(|n| format!("assets/{n}")).collect();
+    members.extend(names.iter().map(|name| (name.as_str(), Vec::new())));
+    let members: Vec<_> = members.iter().map(|(name, contents)| (*name, contents.as_slice())).collect();
+    let mut zip = packed(&members);
+    // The small ones' entries of the central directory, pointed at the first member, which is at 0.
+    for at in 0..zip.len() - 46 {
+        if &zip[at..at + 4] == b"PK\x01\x02" && zip[at + 46..].starts_with(b"assets/") {
+            zip[at + 20..at + 24].copy_from_slice(&(BIG as u32).to_le_bytes());
+            zip[at + 24..at + 28].copy_from_slice(&(BIG as u32).to_le_bytes());
+            zip[at + 42..at + 46].fill(0);
+        }
+    }
+    let limits = Limits { always_allowed: 1 << 20, expansion: 1, ..SMALL };
+    let read = check("overlapping", &zip, None, &limits);
+    let error = read.map(|_| replace_all(&zip, None)).and_then(|replaced| replaced).unwrap_err().to_string();
+    assert!(error.contains("larger than the file"), "{error}");
 }
 
 #[test]

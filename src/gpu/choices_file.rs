@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy as _;
@@ -105,23 +105,14 @@ fn read(path: &Path) -> Result<File, String> {
     Ok(if file.is_of_this_crate() { file } else { File::new() })
 }
 
-/// Writes beside, then renames: a reader sees the old file or the new one.
+/// A reader sees the old file or the new one.
 fn write(path: &Path, file: &File) -> Result<(), String> {
     let told = |error: std::io::Error| format!("can't keep the choices in {}: {error}", path.display());
     let text = serde_json::to_string_pretty(file).map_err(|error| told(error.into()))?;
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(told)?;
     }
-    let beside = path.with_extension(format!("json.{}", std::process::id()));
-    let written = fs::File::create(&beside).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    let done = written.and_then(|()| fs::rename(&beside, path));
-    if done.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    done.map_err(told)
+    crate::files::write(path, text.as_bytes()).map_err(told)
 }
 
 #[cfg(test)]

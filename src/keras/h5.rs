@@ -6,14 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use half::{bf16, f16};
 use hdf5_pure::{AttrValue, Dataset, Datatype, DatatypeByteOrder, File, FloatingPointLayout, Group};
 
-use super::{H5, TensorInfo};
+use super::{H5, TensorInfo, elements::floats};
 use crate::{Array, DType, Error, Result};
 
 /// The groups of a layer's projections, and the names that this library gives the projections.
-const PROJECTIONS: [(&str, &str); 5] = [
+pub(super) const PROJECTIONS: [(&str, &str); 5] = [
     ("_query_dense", "query"),
     ("_key_dense", "key"),
     ("_value_dense", "value"),
@@ -26,11 +25,11 @@ const DEEPEST: usize = 256;
 
 /// An open file, all of whose datasets are known.
 pub(super) struct H5Weights {
-    file: File,
+    pub(super) file: File,
     /// How many bytes one read may produce.
     largest: u64,
     /// Every dataset by its path.
-    datasets: BTreeMap<String, TensorInfo>,
+    pub(super) datasets: BTreeMap<String, TensorInfo>,
     /// The layers that look like grouped-query attention.
     pub(super) layers: Vec<H5Layer>,
     /// Whether this is the format of Keras 2, which `model.save("x.h5")` still writes.
@@ -69,6 +68,14 @@ impl H5Weights {
 
     /// Reads a layer's variable, such as `query/kernel`.
     pub(super) fn read(&self, layer: &H5Layer, name: &str) -> Result<Option<Array<f32>>> {
+        match self.variable(layer, name) {
+            Some(info) => self.read_dataset(info).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The dataset of a layer's variable, such as `query/kernel`.
+    pub(super) fn variable(&self, layer: &H5Layer, name: &str) -> Option<&TensorInfo> {
         let path = PROJECTIONS.iter().find_map(|(group, projection)| {
             let index = match name.strip_prefix(projection)? {
                 "/kernel" => 0,
@@ -76,11 +83,8 @@ impl H5Weights {
                 _ => return None,
             };
             Some(join(&layer.path, &format!("{group}/vars/{index}")))
-        });
-        match path.and_then(|path| self.datasets.get(&path)) {
-            Some(info) => self.read_dataset(info).map(Some),
-            None => Ok(None),
-        }
+        })?;
+        self.datasets.get(&path)
     }
 
     fn read_dataset(&self, info: &TensorInfo) -> Result<Array<f32>> {
@@ -124,26 +128,8 @@ impl H5Weights {
     }
 }
 
-/// Little- or big-endian elements as f32, which holds each of these types exactly.
-pub(super) fn floats(raw: &[u8], dtype: DType, big_endian: bool) -> Vec<f32> {
-    fn of<const N: usize>(raw: &[u8], big_endian: bool, element: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        let (elements, _) = raw.as_chunks::<N>();
-        let flip = |mut bytes: [u8; N]| {
-            bytes.reverse();
-            bytes
-        };
-        elements.iter().map(|&bytes| element(if big_endian { flip(bytes) } else { bytes })).collect()
-    }
-    match dtype {
-        DType::F32 => of(raw, big_endian, f32::from_le_bytes),
-        DType::F16 => of(raw, big_endian, |bytes| f16::from_le_bytes(bytes).to_f32()),
-        DType::Bf16 => of(raw, big_endian, |bytes| bf16::from_le_bytes(bytes).to_f32()),
-        DType::Bool => raw.iter().map(|&byte| f32::from(u8::from(byte != 0))).collect(),
-    }
-}
-
 /// The element type of a dataset.
-enum Element {
+pub(super) enum Element {
     /// A type this library computes with, and whether its bytes are big-endian.
     Float(DType, bool),
     /// Any other, in words.
@@ -160,7 +146,7 @@ impl std::fmt::Display for Element {
 }
 
 /// Keras writes bfloat16 as opaque pairs of bytes with an attribute `dtype`; other writers may describe the format.
-fn element_type(dataset: &Dataset) -> Result<Element, hdf5_pure::Error> {
+pub(super) fn element_type(dataset: &Dataset) -> Result<Element, hdf5_pure::Error> {
     let datatype = dataset.datatype()?;
     let float = |dtype, order| match order {
         DatatypeByteOrder::LittleEndian => Element::Float(dtype, false),
@@ -318,7 +304,7 @@ fn refuse(error: hdf5_pure::Error) -> Error {
     Error::file(H5, format!("not a readable HDF5 file: {error}"))
 }
 
-fn refuse_dataset(path: &str, error: hdf5_pure::Error) -> Error {
+pub(super) fn refuse_dataset(path: &str, error: hdf5_pure::Error) -> Error {
     let path = if path.is_empty() { "/" } else { path };
     Error::file(H5, format!("`{}` can't be read: {error}", super::json::clip(path, 200)))
 }

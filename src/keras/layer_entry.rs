@@ -9,7 +9,7 @@ use super::{
     layer_tree::{ConfigLayer, attention_layers},
     safetensors::Header,
 };
-use crate::{Config, Error, FeatureWidths, Result, WeightSpec, weight_specs};
+use crate::{Config, Error, FeatureWidths, Result, WeightSpec, Weights, weight_specs};
 
 /// Where weights are read from.
 pub(super) enum Source {
@@ -88,6 +88,31 @@ impl LayerEntry {
             }
         }
         Ok(())
+    }
+}
+
+impl LayerEntry {
+    /// Fails where `weights` have other names or shapes than the declared ones.
+    pub(super) fn check_replacement(&self, format: &'static str, weights: &Weights) -> Result<()> {
+        let new = weights.named();
+        for (name, array) in &new {
+            let found = || self.weights.iter().map(|info| info.name.clone()).collect();
+            let old = self.weights.iter().find(|info| info.name == *name).ok_or_else(|| {
+                Error::UnknownTensor { operation: format, name: name.clone(), known: found() }
+            })?;
+            if old.shape != array.shape() {
+                let expected = format!("of shape {:?}, which the file has", old.shape);
+                return Err(Error::argument(format, name, expected, format!("{:?}", array.shape())));
+            }
+        }
+        match self.weights.iter().find(|info| new.iter().all(|(name, _)| info.name != *name)) {
+            Some(info) => Err(Error::MissingTensor {
+                operation: format,
+                name: info.name.clone(),
+                found: new.into_iter().map(|(name, _)| name).collect(),
+            }),
+            None => Ok(()),
+        }
     }
 }
 

@@ -6,9 +6,9 @@ use std::fmt;
 
 use super::{
     ARCHIVE, FileKind, H5, JSON, LayerEntry, Limits, SAFETENSORS, TensorInfo,
-    archive::Archive,
+    archive::{Archive, Rest},
     file_kind::kind_of,
-    h5::H5Weights,
+    h5::{H5Layer, H5Weights},
     json::{clip, parse, parse_bytes},
     layer_entry::{Source, entries},
     safetensors::Header,
@@ -27,6 +27,8 @@ pub struct ModelFile {
     /// The layer that the given configuration names, where it names one of several.
     preferred: Option<usize>,
     source: Source,
+    /// What else is in the archive, where the weights are from one.
+    rest: Option<Result<Rest>>,
     /// How many bytes the weights of a layer may take.
     largest: u64,
 }
@@ -72,6 +74,7 @@ impl ModelFile {
     fn read_with(bytes: Vec<u8>, given: Option<Value>, limits: &Limits) -> Result<Self> {
         let largest = limits.expanded(bytes.len());
         let (mut keras_version, mut config, source);
+        let mut rest = None;
         let kind = kind_of(&bytes)?;
         match kind {
             FileKind::Archive => {
@@ -83,6 +86,7 @@ impl ModelFile {
                     metadata.and_then(|json| Some(json.get("keras_version")?.as_str()?.to_owned()));
                 config = archive.config.filter(|_| given.is_none()).map(|text| json(&text)).transpose()?;
                 source = Source::H5(H5Weights::open(archive.weights, largest)?);
+                rest = Some(archive.rest);
             }
             FileKind::H5 => {
                 (keras_version, config) = (None, None);
@@ -111,7 +115,7 @@ impl ModelFile {
         config = given.or(config);
         keras_version = keras_version.map(|version| clip(&version, 80));
         let (layers, preferred) = entries(kind, config.as_ref(), &source)?;
-        Ok(Self { kind, keras_version, config, layers, preferred, source, largest })
+        Ok(Self { kind, keras_version, config, layers, preferred, source, rest, largest })
     }
 
     /// What kind of file it is.
@@ -176,14 +180,8 @@ impl ModelFile {
     pub fn weights(&self, layer: &LayerEntry) -> Result<Weights> {
         let config = layer.config()?;
         let format = self.kind.format();
-        match &self.source {
-            Source::Nowhere => return Err(Error::file(format, "it has no weights")),
-            Source::H5(h5) if layer.h5.is_none() => {
-                let available = h5.layers.iter().map(|group| group.path.clone()).collect();
-                return Err(Error::LayerNotFound { wanted: layer.name().to_owned(), available });
-            }
-            _ => layer.check(format, config)?,
-        }
+        self.has_weights(layer)?;
+        layer.check(format, config)?;
         let elements =
             layer.weights().iter().map(|info| crate::array::element_count(&info.shape).unwrap_or(usize::MAX));
         let bytes = elements.fold(0usize, usize::saturating_add).saturating_mul(4) as u64;
@@ -202,6 +200,44 @@ impl ModelFile {
                 _ => Ok(None),
             }),
         }
+    }
+
+    /// The same file with other weights for one layer of it; everything else is kept, byte for byte: other layers,
+    /// configuration, optimizer, metadata. Of weights under a configuration from the side it is the weights' file.
+    ///
+    /// Values are rounded to the types that the file stores. Fails where `weights` have other names or shapes than the
+    /// layer's [declared ones](LayerEntry::weights), and where an HDF5 file has them compressed or in chunks, which Keras
+    /// doesn't write.
+    pub fn replace_weights(&self, layer: &LayerEntry, weights: &Weights) -> Result<Vec<u8>> {
+        let group = self.has_weights(layer)?;
+        layer.check_replacement(self.kind.format(), weights)?;
+        match (&self.source, group) {
+            (Source::H5(h5), Some(group)) => {
+                let replaced = h5.replaced(group, weights)?;
+                match &self.rest {
+                    Some(rest) => rest.as_ref().map_err(Error::clone)?.with_weights(&replaced),
+                    None => Ok(replaced),
+                }
+            }
+            (Source::Safetensors { header, bytes }, _) => header.replaced(bytes, weights),
+            _ => Err(self.without_weights()),
+        }
+    }
+
+    /// Fails where the file has no weights for the layer. Its group, if the file is HDF5.
+    fn has_weights<'a>(&self, layer: &'a LayerEntry) -> Result<Option<&'a H5Layer>> {
+        match &self.source {
+            Source::Nowhere => Err(self.without_weights()),
+            Source::H5(h5) if layer.h5.is_none() => {
+                let available = h5.layers.iter().map(|group| group.path.clone()).collect();
+                Err(Error::LayerNotFound { wanted: layer.name().to_owned(), available })
+            }
+            _ => Ok(layer.h5.as_ref()),
+        }
+    }
+
+    fn without_weights(&self) -> Error {
+        Error::file(self.kind.format(), "it has no weights")
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::{collections::HashMap, fmt, ops::Range};
 
-use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use super::{Limits, SAFETENSORS, TensorInfo, h5::floats};
+use super::{
+    Limits, SAFETENSORS, TensorInfo,
+    elements::{encoded, floats},
+};
 use crate::{Array, Config, DType, Error, Result, Weights};
 
 /// The key of the file's metadata under which [`weights_to_safetensors`] puts the layer's configuration.
@@ -94,18 +96,14 @@ fn write<'a>(
     dtype: DType,
     metadata: Option<HashMap<String, String>>,
 ) -> Result<Vec<u8>> {
-    let (stored, element): (Dtype, fn(f32, &mut Vec<u8>)) = match dtype {
-        DType::F32 => (Dtype::F32, |x, bytes| bytes.extend(x.to_le_bytes())),
-        DType::F16 => (Dtype::F16, |x, bytes| bytes.extend(f16::from_f32(x).to_le_bytes())),
-        DType::Bf16 => (Dtype::BF16, |x, bytes| bytes.extend(bf16::from_f32(x).to_le_bytes())),
+    let stored = match dtype {
+        DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
+        DType::Bf16 => Dtype::BF16,
         DType::Bool => return Err(Error::argument("write_tensors", "dtype", "f32, f16 or bf16", "bool")),
     };
     let encoded: Vec<_> = tensors
-        .map(|(name, array)| {
-            let mut bytes = Vec::with_capacity(array.data().len() * dtype.size());
-            array.data().iter().for_each(|&x| element(x, &mut bytes));
-            (name, array.shape().to_vec(), bytes)
-        })
+        .map(|(name, array)| (name, array.shape().to_vec(), encoded(array.data(), dtype, false)))
         .collect();
     let refuse = |error| Error::file(SAFETENSORS, format!("can't be written: {error}"));
     let views =
@@ -167,6 +165,31 @@ impl Header {
             Some(entry) => entry.read(bytes)?.into_float().map(Some),
             None => Ok(None),
         }
+    }
+
+    /// The file with other elements in the tensors of these names and shapes, each rounded to its tensor's type.
+    pub(super) fn replaced(&self, bytes: &[u8], weights: &Weights) -> Result<Vec<u8>> {
+        let mut bytes = bytes.to_vec();
+        for (name, array) in weights.named() {
+            let entry = self.entries.iter().find(|entry| entry.name == name);
+            let dtype = match entry.map(|entry| entry.dtype) {
+                Some(Dtype::F32) => DType::F32,
+                Some(Dtype::F16) => DType::F16,
+                Some(Dtype::BF16) => DType::Bf16,
+                other => {
+                    let got = other.map_or("nothing".into(), keras_name);
+                    return Err(unexpected(&name, "F32, F16 or BF16", &got));
+                }
+            };
+            let new = encoded(array.data(), dtype, false);
+            match entry.and_then(|entry| bytes.get_mut(entry.range.clone())) {
+                Some(old) if old.len() == new.len() => old.copy_from_slice(&new),
+                _ => {
+                    return Err(Error::file(SAFETENSORS, format!("`{name}` has not the bytes of its shape")));
+                }
+            }
+        }
+        Ok(bytes)
     }
 }
 

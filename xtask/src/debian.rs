@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::process::Command;
 use std::{fs, io};
 
-use crate::steps::written;
+use crate::steps::{quietly, written};
 
 /// Whether the system is `id` or, with `or_like`, descends from it.
 fn is(id: &str, or_like: bool) -> bool {
@@ -66,8 +66,4 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
 
 fn says(command: &mut Command, expected: &str) -> bool {
     command.output().is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim() == expected)
-}
-
-fn quietly(command: &mut Command) -> bool {
-    command.output().is_ok_and(|output| output.status.success())
 }

@@ -3,6 +3,7 @@
 mod adapters;
 mod debian;
 mod demo;
+mod keras;
 mod lavapipe26;
 mod lint;
 mod steps;
@@ -19,8 +20,10 @@ Usage: cargo xtask NAME
   demo   run a saved Keras layer on the best adapter and check it against the reference
   test   format, lints, docs, and every test on every adapter that this machine has or can get
   lint   format and lints alone
+  keras  Keras itself loads the files that the library writes
 
-Where no adapter exists, demo and test say which software one they install, and install it.
+Where no adapter exists, demo and test say which software one they install, and install it. keras and test install Keras
+with pip below the target folder.
 GQA_ADAPTER=NAME makes them use the adapter of that name, index or backend, and no other.";
 
 fn main() -> ExitCode {
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["demo"] => demo::run(),
         ["test"] => test::run(),
+        ["keras"] => steps::run(keras::steps(), AfterFailure::Stop),
         ["lint"] => steps::run(lint::steps(), AfterFailure::Continue),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

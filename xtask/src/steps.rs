@@ -8,14 +8,20 @@ use std::time::{Duration, Instant};
 /// Something to run, or the reason why it can't be.
 pub(crate) struct Step {
     name: String,
-    work: Result<Command, String>,
+    work: Work,
     /// What to print of the command, where it is not what one would type.
     typed: Option<String>,
 }
 
+enum Work {
+    Run(Command),
+    Skip(String),
+    Fail(String),
+}
+
 impl Step {
     pub(crate) fn new(name: impl Into<String>, command: Command) -> Self {
-        Self { name: name.into(), work: Ok(command), typed: None }
+        Self { name: name.into(), work: Work::Run(command), typed: None }
     }
 
     /// The step, told as this line.
@@ -24,7 +30,12 @@ impl Step {
     }
 
     pub(crate) fn skipped(name: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { name: name.into(), work: Err(reason.into()), typed: None }
+        Self { name: name.into(), work: Work::Skip(reason.into()), typed: None }
+    }
+
+    /// A step that has to be done and can't be, for this reason.
+    pub(crate) fn impossible(name: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { name: name.into(), work: Work::Fail(reason.into()), typed: None }
     }
 }
 
@@ -49,9 +60,13 @@ pub(crate) fn run(steps: Vec<Step>, after_failure: AfterFailure) -> ExitCode {
     for (i, Step { name, work, typed }) in steps.into_iter().enumerate() {
         println!("\n=== [{}/{count}] {name}", i + 1);
         let outcome = match work {
-            Err(reason) => Outcome::Skipped(reason),
-            Ok(_) if stopped => Outcome::Skipped("needs the step that failed".into()),
-            Ok(mut command) => {
+            Work::Skip(reason) => Outcome::Skipped(reason),
+            Work::Fail(reason) => {
+                println!("    can't be done: {reason}");
+                Outcome::Failed(Duration::ZERO)
+            }
+            Work::Run(_) if stopped => Outcome::Skipped("needs the step that failed".into()),
+            Work::Run(mut command) => {
                 println!("    {}", typed.unwrap_or_else(|| written(&command)));
                 let start = Instant::now();
                 match command.status() {
@@ -98,6 +113,11 @@ impl Outcome {
 
 fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
+}
+
+/// Whether a command succeeds, whatever it prints.
+pub(crate) fn quietly(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
 }
 
 /// The command as one would type it.

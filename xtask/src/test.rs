@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::adapters::{self, Adapter};
 use crate::steps::{self, AfterFailure, Step};
-use crate::{cargo, demo, lint, root, target_dir};
+use crate::{cargo, demo, keras, lint, root, target_dir};
 
 /// The test targets that run kernels, beside the library's own tests, and so are worth running on every adapter.
 const DEVICE_TESTS: [&str; 3] = ["layer", "fixtures", "own_device"];
@@ -30,6 +30,7 @@ pub(crate) fn run() -> ExitCode {
             Err(reason) => Step::skipped(format!("device tests on {name}"), reason),
         });
     }
+    steps.extend(keras::steps());
     for example in examples() {
         steps.push(run_example(&adapters.main, &example));
     }
