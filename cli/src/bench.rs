@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use gqa::Gpu;
 use gqa::bench::{BenchResults, GROUPS, News, Progress, Roofline, Row, Suite, Timing};
 
-use crate::{files, say};
+use crate::{files, interrupt, say};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -39,7 +38,7 @@ enum Which {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let suite = suite(args)?;
-    ctrlc::set_handler(interrupt).context("can't listen for Ctrl-C")?;
+    interrupt::listen("the rows that are measured")?;
     if args.adapter.as_deref() != Some("all") {
         let gpu = match &args.adapter {
             Some(wanted) => pollster::block_on(Gpu::with_adapter(wanted))?,
@@ -93,7 +92,7 @@ fn measure_all(folder: Option<&Path>, suite: &Suite) -> Result<()> {
         if let Err(error) = measured {
             failed.push(format!("{}: {error:#}", adapter.label()));
         }
-        if STOP.load(Ordering::Relaxed) {
+        if interrupt::wanted() {
             break;
         }
         say!("");
@@ -129,16 +128,6 @@ fn measure(gpu: &Gpu, suite: &Suite, target: Option<Target>) -> Result<()> {
         (Some(error), None | Some(Ok(()))) => Err(error),
         (Some(error), Some(Err(unwritten))) => Err(anyhow!("{error}; {unwritten:#}")),
     }
-}
-
-/// Whether to stop after what is being timed.
-static STOP: AtomicBool = AtomicBool::new(false);
-
-fn interrupt() {
-    if STOP.swap(true, Ordering::Relaxed) {
-        std::process::exit(130);
-    }
-    eprintln!("gqa: stopping, and keeping the rows that are measured; once more to quit at once");
 }
 
 /// Where results go.
@@ -231,7 +220,7 @@ impl View {
             News::Row(row) => self.bar.suspend(|| self.row(row)),
             News::Skipped(..) => {}
         }
-        if STOP.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if interrupt::wanted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn head(&self, results: &BenchResults) {

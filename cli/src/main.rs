@@ -6,10 +6,13 @@ mod files;
 mod grad;
 mod inputs;
 mod inspect;
+mod interrupt;
 mod map;
 mod report;
 mod run;
+mod saving;
 mod source;
+mod train;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +40,8 @@ enum Command {
     Run(run::Args),
     /// Compute the gradients of a layer's output and regularization
     Grad(grad::Args),
+    /// Train a layer towards a target
+    Train(train::Args),
     /// Time layers and attention beside what the adapter can do at most
     Bench(bench::Args),
     /// Compare benchmark results on an HTML page
@@ -49,6 +54,7 @@ fn main() -> ExitCode {
         Command::Inspect { file } => inspect::print(&file),
         Command::Run(args) => run::run(&args),
         Command::Grad(args) => grad::run(&args),
+        Command::Train(args) => train::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
     };
