@@ -45,6 +45,7 @@ mod mask;
 mod matrix_units;
 pub mod reference;
 mod shapes;
+pub mod training;
 mod training_terms;
 mod tuning;
 mod weights;

@@ -185,6 +185,11 @@ impl Tensor {
         &self.inner.buffer
     }
 
+    /// Whether both are ranges of one buffer.
+    pub(crate) fn shares_buffer(&self, other: &Tensor) -> bool {
+        self.inner.buffer == other.inner.buffer
+    }
+
     /// Where in the buffer it begins, in bytes.
     pub fn offset(&self) -> u64 {
         self.inner.offset

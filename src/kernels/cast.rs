@@ -31,15 +31,23 @@ pub(crate) fn variants() -> Vec<super::Variant> {
     super::FLOATS.iter().flat_map(|&x| super::FLOATS.iter().map(move |&y| constants(x, y).to_vec())).collect()
 }
 
-/// Casts `count` elements.
+/// Records x → y, `count` elements each.
 pub(crate) fn cast(
     pass: &mut Pass<'_>,
     (x, from): (Slot<'_>, DType),
     (y, to): (Slot<'_>, DType),
     count: usize,
 ) -> Result<()> {
-    let words = to.words(count);
-    let params = Params { count: count as u32, words: words as u32 };
-    let workgroups = words.div_ceil(u64::from(KERNEL.workgroup_size));
-    pass.dispatch(&KERNEL, &constants(from, to), Parameters::of(&params, false), &[x, y], workgroups)
+    let limits = pass.gpu().binding_limits();
+    let sizes = [from.size() as u64, to.size() as u64];
+    // Windows begin where bindings can, whatever the type.
+    for (first, count) in limits.ranges_of(limits.alignment as usize, count, &sizes) {
+        let [(x, _), (y, _)] = [(x, sizes[0]), (y, sizes[1])]
+            .map(|(slot, size)| limits.window(slot, first as u64 * size, count as u64 * size));
+        let words = to.words(count);
+        let params = Params { count: count as u32, words: words as u32 };
+        let workgroups = words.div_ceil(u64::from(KERNEL.workgroup_size));
+        pass.dispatch(&KERNEL, &constants(from, to), Parameters::of(&params, false), &[x, y], workgroups)?;
+    }
+    Ok(())
 }

@@ -1,27 +1,37 @@
 //! The kernels: for each `shaders/X.wgsl` its declaration, its sizes and its dispatch, in `X.rs`.
 
+pub(crate) mod adam;
 pub(crate) mod attention_forward;
 pub(crate) mod attention_forward_matrix;
 pub(crate) mod cast;
+pub(crate) mod constrain;
 pub(crate) mod dropout;
 pub(crate) mod find_wild;
+pub(crate) mod l1_l2_backward;
 pub(crate) mod linear;
 pub(crate) mod linear_matrix;
 pub(crate) mod merge_splits;
+pub(crate) mod normalize;
+pub(crate) mod normalize_backward;
+pub(crate) mod off_diagonal_sign;
 pub(crate) mod pack_mask;
 pub(crate) mod peak;
 pub(crate) mod scores;
+pub(crate) mod sgd;
 pub(crate) mod softmax;
+pub(crate) mod squared_error_backward;
+pub(crate) mod sums;
+pub(crate) mod transpose;
 pub(crate) mod weighted_values;
 
 #[cfg(test)]
 use crate::DType;
-use crate::gpu::Gpu;
 #[cfg(test)]
 use crate::gpu::{Constant, Kernel, Units};
+use crate::gpu::{Gpu, Slot};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Every kernel in data-flow order, with the constants of each of its variants.
 #[cfg(test)]
@@ -39,6 +49,16 @@ fn all() -> Vec<(&'static Kernel, Vec<Variant>)> {
         (&softmax::KERNEL, vec![Vec::new()]),
         (&dropout::KERNEL, vec![Vec::new()]),
         (&weighted_values::KERNEL, weighted_values::variants()),
+        (&squared_error_backward::KERNEL, vec![Vec::new()]),
+        (&sums::KERNEL, sums::variants()),
+        (&transpose::KERNEL, transpose::variants()),
+        (&l1_l2_backward::KERNEL, vec![Vec::new()]),
+        (&normalize::KERNEL, vec![Vec::new()]),
+        (&off_diagonal_sign::KERNEL, vec![Vec::new()]),
+        (&normalize_backward::KERNEL, vec![Vec::new()]),
+        (&sgd::KERNEL, sgd::variants()),
+        (&adam::KERNEL, adam::variants()),
+        (&constrain::KERNEL, constrain::variants()),
         (&peak::KERNEL, peak::variants()),
     ]
 }
@@ -47,10 +67,12 @@ fn all() -> Vec<(&'static Kernel, Vec<Variant>)> {
 #[cfg(test)]
 type Variant = Vec<(&'static str, Constant)>;
 
+const CLIP: &str = include_str!("../../shaders/shared/clip.wgsl");
 const ELEMENTS: &str = include_str!("../../shaders/shared/elements.wgsl");
 const FUSED: &str = include_str!("../../shaders/shared/fused.wgsl");
 const GRID: &str = include_str!("../../shaders/shared/grid.wgsl");
 const HALVES: &str = include_str!("../../shaders/shared/halves.wgsl");
+const INVERSE_NORM: &str = include_str!("../../shaders/shared/inverse_norm.wgsl");
 const PHILOX: &str = include_str!("../../shaders/shared/philox.wgsl");
 const PROJECTION: &str = include_str!("../../shaders/shared/projection.wgsl");
 const ROUNDING: &str = include_str!("../../shaders/shared/rounding.wgsl");
@@ -91,6 +113,21 @@ fn tile_ranges(tiles: u64, work_per_tile: u64) -> impl Iterator<Item = (u32, u32
 /// Ranges of at most [`LOOP_LIMIT`] that cover `0..len`.
 fn loop_ranges(len: usize) -> impl Iterator<Item = (u32, u32)> {
     (0..len).step_by(LOOP_LIMIT).map(move |begin| (begin as u32, (begin + LOOP_LIMIT).min(len) as u32))
+}
+
+/// Windows `(first element, elements, slots)` that cover `count` elements of buffers of f32, each as many as can be bound.
+fn element_windows<'a, const N: usize>(
+    gpu: &Gpu,
+    count: usize,
+    slots: [Slot<'a>; N],
+) -> impl Iterator<Item = (usize, usize, [Slot<'a>; N])> + use<'a, N> {
+    let limits = gpu.binding_limits();
+    // Windows begin where bindings can.
+    let multiple = (limits.alignment / 4).max(1) as usize;
+    limits.ranges_of(multiple, count, &[4]).map(move |(first, count)| {
+        let window = |slot| limits.window(slot, first as u64 * 4, count as u64 * 4).0;
+        (first, count, slots.map(window))
+    })
 }
 
 /// Fails where a storage buffer of so many words could not be bound whole.

@@ -4,28 +4,50 @@
 //! [`call`](crate::GroupedQueryAttention::call). Everything on a GPU is compared with it. [`call`] and [`attention_forward`]
 //! check their arguments; the steps they are made of take them as they are, and panic where shapes disagree.
 
+mod adam;
 mod attention_forward;
 mod cast;
+mod constrain;
 mod dropout;
 mod find_wild;
+mod l1_l2_backward;
 mod layer;
 mod linear;
 mod merge_splits;
+mod normalize;
+mod normalize_backward;
+mod off_diagonal_sign;
 mod pack_mask;
 mod peak;
+mod regularizer;
 mod scores;
+mod sgd;
 mod softmax;
+mod squared_error_backward;
+mod sums;
+mod transpose;
 mod weighted_values;
 
+pub use adam::{AdamStep, adam};
 pub use attention_forward::{Attention, AttentionOptions, attention_forward};
 pub use cast::cast;
+pub use constrain::constrain;
 pub use dropout::dropout;
 pub use find_wild::find_wild;
+pub use l1_l2_backward::l1_l2_backward;
 pub use layer::{CallOptions, CallOutput, call};
 pub use linear::{gated_linear, linear};
 pub use merge_splits::merge_splits;
+pub use normalize::normalize;
+pub use normalize_backward::normalize_backward;
+pub use off_diagonal_sign::off_diagonal_sign;
 pub use pack_mask::pack_mask;
 pub use peak::peak;
+pub use regularizer::regularizer_loss;
 pub use scores::{Visibility, scores};
+pub use sgd::{SgdStep, clip_scale, sgd};
 pub use softmax::softmax;
+pub use squared_error_backward::squared_error_backward;
+pub use sums::sums;
+pub use transpose::transpose;
 pub use weighted_values::weighted_values;

@@ -8,5 +8,6 @@ mod compare;
 mod declaration;
 mod matrix;
 mod numbers;
-mod support;
+pub(crate) mod support;
+mod training;
 mod windows;

@@ -1,54 +1,54 @@
 //! What the tests of kernels share: tensors and what the reference sees of them, runs, checks.
 
-pub(super) use super::compare::compare;
+pub(crate) use super::compare::compare;
 use crate::gpu::Pass;
 use crate::reference;
 use crate::shapes::{Dims, Queries};
 use crate::{Array, DType, Gpu, Tensor};
 
-pub(super) const POISON: f32 = 7.0e33;
+pub(crate) const POISON: f32 = 7.0e33;
 
-pub(super) fn gpu() -> Gpu {
+pub(crate) fn gpu() -> Gpu {
     pollster::block_on(Gpu::from_env()).expect("the tests need an adapter")
 }
 
 /// Values in [−1, 1) that follow from their index.
-pub(super) fn values(count: usize, seed: u32) -> Vec<f32> {
+pub(crate) fn values(count: usize, seed: u32) -> Vec<f32> {
     (0..count as u32)
         .map(|i| crate::philox4x32_10([i, seed, 0, 0], [1, 2])[0] as f32 / 2_147_483_648.0 - 1.0)
         .collect()
 }
 
-pub(super) fn bools(shape: &[usize], seed: u32) -> Array<bool> {
+pub(crate) fn bools(shape: &[usize], seed: u32) -> Array<bool> {
     let noise = values(shape.iter().product(), seed);
     Array::from_fn(shape, |i| noise[i] > -0.3)
 }
 
 /// The values as a tensor of this type, and as the reference sees them.
-pub(super) fn tensor(gpu: &Gpu, shape: &[usize], data: Vec<f32>, dtype: DType) -> (Tensor, Array<f64>) {
+pub(crate) fn tensor(gpu: &Gpu, shape: &[usize], data: Vec<f32>, dtype: DType) -> (Tensor, Array<f64>) {
     let array = Array::new(shape, data).unwrap();
     let tensor = pollster::block_on(Tensor::from_array(gpu, &array, dtype)).unwrap();
     (tensor, reference::cast(&array.to_f64(), dtype))
 }
 
-pub(super) fn poisoned(gpu: &Gpu, shape: &[usize], dtype: DType) -> Tensor {
+pub(crate) fn poisoned(gpu: &Gpu, shape: &[usize], dtype: DType) -> Tensor {
     tensor(gpu, shape, vec![POISON; shape.iter().product()], dtype).0
 }
 
-pub(super) fn run(gpu: &Gpu, record: impl FnOnce(&mut Pass<'_>) -> crate::Result<()>) {
+pub(crate) fn run(gpu: &Gpu, record: impl FnOnce(&mut Pass<'_>) -> crate::Result<()>) {
     pollster::block_on(gpu.submit("test", record)).unwrap();
 }
 
-pub(super) fn read(tensor: &Tensor) -> Vec<f64> {
+pub(crate) fn read(tensor: &Tensor) -> Vec<f64> {
     pollster::block_on(tensor.to_array()).unwrap().to_f64().into_data()
 }
 
-pub(super) fn check(what: &str, got: &Tensor, expected: &[f64], tolerance: f64) {
+pub(crate) fn check(what: &str, got: &Tensor, expected: &[f64], tolerance: f64) {
     compare(what, &read(got), expected, tolerance).unwrap();
 }
 
 /// B, T, S, H, Hkv, D
-pub(super) const DIMS: [[usize; 6]; 8] = [
+pub(crate) const DIMS: [[usize; 6]; 8] = [
     [1, 1, 1, 1, 1, 1],
     [2, 3, 5, 4, 2, 7],
     [1, 9, 65, 6, 2, 16],
@@ -59,12 +59,12 @@ pub(super) const DIMS: [[usize; 6]; 8] = [
     [1, 2, 130, 2, 2, 129],
 ];
 
-pub(super) fn dims([batch, query_len, key_len, query_heads, key_heads, head_dim]: [usize; 6]) -> Dims {
+pub(crate) fn dims([batch, query_len, key_len, query_heads, key_heads, head_dim]: [usize; 6]) -> Dims {
     Dims { batch, query_len, key_len, query_heads, key_heads, head_dim }
 }
 
 /// All queries at once, and in two ranges.
-pub(super) fn ranges(t: usize) -> Vec<Queries> {
+pub(crate) fn ranges(t: usize) -> Vec<Queries> {
     let middle = t.div_ceil(3);
     let parts = [(0, t), (0, middle), (middle, t - middle)];
     let ranges = parts.map(|(begin, count)| Queries { begin, count });
@@ -72,13 +72,13 @@ pub(super) fn ranges(t: usize) -> Vec<Queries> {
 }
 
 /// The rows of these queries of an array `[B,H,T,…]` whose queries have `width` elements.
-pub(super) fn rows_of(all: &[f64], t: usize, width: usize, queries: Queries) -> Vec<f64> {
+pub(crate) fn rows_of(all: &[f64], t: usize, width: usize, queries: Queries) -> Vec<f64> {
     let (begin, count) = (queries.begin * width, queries.count * width);
     all.chunks(t * width).flat_map(|head| &head[begin..begin + count]).copied().collect()
 }
 
 /// Overwrites a tensor of f32, so that the next run can't pass on what the last one left.
-pub(super) fn poison(tensor: &Tensor) {
+pub(crate) fn poison(tensor: &Tensor) {
     let count = tensor.shape().iter().product();
     tensor.gpu().queue().write_buffer(
         tensor.buffer(),

@@ -1,0 +1,50 @@
+// g = gradient[i] (· clip_scale, with CLIP)                gradient, variable, momentum, velocity [count]
+// variable[i] −= variable[i] · weight_decay · learning_rate
+// momentum[i] += (g − momentum[i]) · (1 − beta_1)
+// velocity[i] += (g² − velocity[i]) · (1 − beta_2)
+// variable[i] −= alpha · momentum[i] / (√velocity[i] + epsilon)
+//                                    alpha = learning_rate · √(1 − beta_2^t) / (1 − beta_1^t), t from 1, by the host
+
+struct Params {
+    count: u32,
+    learning_rate: f32,
+    weight_decay: f32,
+    alpha: f32,
+    // 1 − beta_1 and 1 − beta_2.
+    momentum_share: f32,
+    velocity_share: f32,
+    epsilon: f32,
+    clip: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> gradient: array<f32>;
+@group(0) @binding(2) var<storage, read> squared_norm: array<f32>;
+@group(0) @binding(3) var<storage, read_write> variable: array<f32>;
+@group(0) @binding(4) var<storage, read_write> momentum: array<f32>;
+@group(0) @binding(5) var<storage, read_write> velocity: array<f32>;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = flat_element(workgroup, workgroups, lane, params.count);
+    if (i >= params.count) {
+        return;
+    }
+    var g = gradient[i];
+    if (CLIP) {
+        g *= clip_scale(squared_norm[0], params.clip);
+    }
+    var value = variable[i];
+    if (params.weight_decay != 0.0) {
+        value -= value * params.weight_decay * params.learning_rate;
+    }
+    let m = momentum[i] + (g - momentum[i]) * params.momentum_share;
+    let v = velocity[i] + (g * g - velocity[i]) * params.velocity_share;
+    momentum[i] = m;
+    velocity[i] = v;
+    variable[i] = value - params.alpha * m / (sqrt(v) + params.epsilon);
+}

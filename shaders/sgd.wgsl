@@ -1,0 +1,47 @@
+// g = gradient[i] (· clip_scale, with CLIP)                          gradient, variable, velocity [count]
+// variable[i] −= variable[i] · weight_decay · learning_rate
+// without MOMENTUM:  variable[i] −= learning_rate · g
+// with it:           velocity[i] = momentum · velocity[i] − learning_rate · g
+//                    variable[i] += velocity[i], or with NESTEROV momentum · velocity[i] − learning_rate · g
+
+struct Params {
+    count: u32,
+    learning_rate: f32,
+    weight_decay: f32,
+    momentum: f32,
+    clip: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> gradient: array<f32>;
+@group(0) @binding(2) var<storage, read> squared_norm: array<f32>;
+@group(0) @binding(3) var<storage, read_write> variable: array<f32>;
+@group(0) @binding(4) var<storage, read_write> velocity: array<f32>;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = flat_element(workgroup, workgroups, lane, params.count);
+    if (i >= params.count) {
+        return;
+    }
+    var g = gradient[i];
+    if (CLIP) {
+        g *= clip_scale(squared_norm[0], params.clip);
+    }
+    var value = variable[i];
+    if (params.weight_decay != 0.0) {
+        value -= value * params.weight_decay * params.learning_rate;
+    }
+    let step = params.learning_rate * g;
+    if (MOMENTUM) {
+        let moved = params.momentum * velocity[i] - step;
+        velocity[i] = moved;
+        variable[i] = value + select(moved, params.momentum * moved - step, NESTEROV);
+    } else {
+        variable[i] = value - step;
+    }
+}
