@@ -1,4 +1,4 @@
-//! Keras' built-in regularizers and constraints. They are parsed, kept and written back; they take effect in training.
+//! Keras' built-in regularizers and constraints: parsed, kept and written back here. [`crate::training`] applies them.
 
 use serde_json::Value;
 
@@ -23,7 +23,11 @@ pub enum Regularizer {
         /// Factor of the sum of squares.
         l2: f64,
     },
-    /// Encourages the rows (or columns) of a matrix to be orthogonal to each other.
+    /// Encourages the rows (or columns) of a matrix to be orthogonal to each other: `factor` · the mean of |cos| over pairs of
+    /// them.
+    ///
+    /// Keras has it for matrices alone. Here a kernel is the matrix that it is, `[C, H·D]` or `[H·D, C]`, and a bias `[H, D]`
+    /// too; biases `[C]` and activities of another rank than 2 are refused. The penalty of a single row is 0 (in Keras NaN).
     Orthogonal {
         /// Factor of the penalty.
         factor: f64,

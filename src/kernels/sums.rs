@@ -103,7 +103,6 @@ pub(crate) fn sum(
 }
 
 /// Records the sums of the columns of dy `[M,N]` f32 into y `[N]`: the gradient of a bias.
-#[cfg_attr(not(test), allow(dead_code))]
 pub(crate) fn column_sums(pass: &mut Pass<'_>, dy: Slot<'_>, [m, n]: [usize; 2], y: Slot<'_>) -> Result<()> {
     let (map, factor) = (Map::Value, 1.0);
     sums(pass, &Sums { x: dy, other: None, shape: [1, m, n], map, factor, accumulate: false, y })

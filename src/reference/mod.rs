@@ -28,15 +28,15 @@ mod regularizer;
 mod scores;
 mod sgd;
 mod softmax;
-mod tame;
-mod weighted_values;
-
-pub use attention_backward::{AttentionGradients, attention_backward};
-pub use attention_delta::attention_delta;
 mod squared_error_backward;
 mod sums;
+mod tame;
 mod transpose;
+mod weighted_values;
+
 pub use adam::{AdamStep, adam};
+pub use attention_backward::{AttentionGradients, attention_backward};
+pub use attention_delta::attention_delta;
 pub use attention_forward::{Attention, AttentionOptions, attention_forward};
 pub use cast::cast;
 pub use constrain::constrain;

@@ -1,1 +1,5 @@
+//! Training terms against references, against finite differences and against Keras.
 
+mod keras;
+mod optimizer;
+mod terms;
