@@ -13,6 +13,7 @@ use crate::shapes::Dims;
 use crate::{AttentionOptions, AttentionOutput, DType, Error, Result, Tensor};
 
 const OPERATION: &str = "scaled_dot_product_attention_backward";
+const BACKWARD: &str = "attention_backward";
 
 /// What [`scaled_dot_product_attention_backward`] returns, all f32.
 #[derive(Debug, Clone)]
@@ -183,7 +184,8 @@ impl AttentionGradient<'_> {
             dropout: self.dropout.is_some(),
         };
         for role in Role::ALL {
-            let form = shape.form(gpu, role);
+            let refuse = || Error::argument(BACKWARD, "form", "one that fits this device", "another");
+            let form = shape.form(gpu, role).ok_or_else(refuse)?;
             attention_backward::attention_backward(pass, dims, &operands, role, form)?;
         }
         Ok(())

@@ -37,10 +37,14 @@ fn a_form_can_be_fixed_and_every_one_gives_the_same_numbers() {
     gpu.set_tuning(Tuning::Off);
     let (case, options) = (case(), CallOptions::default());
     let (layer, inputs) = (case.layer(&gpu), Inputs::new(&gpu, &case, &case.data()));
-    let call = || block_on(layer.call(&inputs.query, &inputs.value, &options));
-    let plain = read(&call().unwrap().attention_output);
+    // The output, and a gradient that all others go into.
+    let call = || -> gqa::Result<[Vec<f64>; 2]> {
+        let (called, tape) = block_on(layer.call_with_tape(&inputs.query, &inputs.value, &options))?;
+        let gradients = block_on(tape.backward(&called.attention_output))?;
+        Ok([read(&called.attention_output), read(&gradients.query)])
+    };
+    let expected = call().unwrap();
     let default = gpu.choices();
-    let expected = plain.clone();
     let mut ran = 0;
     for (kernel, names) in gqa::forms() {
         for name in names.iter().step_by(2) {
@@ -52,13 +56,15 @@ fn a_form_can_be_fixed_and_every_one_gives_the_same_numbers() {
                 let choices = gpu.choices();
                 let fixed = choices.iter().find(|choice| choice.class.starts_with(kernel)).unwrap();
                 assert_eq!((fixed.form, &fixed.source), (*name, &ChoiceSource::Fixed));
-                common::compare::compare(name, &read(&output.attention_output), &expected, 1e-5).unwrap();
+                for (output, expected) in output.iter().zip(&expected) {
+                    common::compare::compare(name, output, expected, 1e-5).unwrap();
+                }
                 ran += 1;
             }
         }
         gpu.fix_form(kernel, None).unwrap();
     }
-    assert!(ran > 8, "only {ran} forms");
+    assert!(ran > 12, "only {ran} forms");
     call().unwrap();
     assert_eq!(gpu.choices(), default);
     let refused = gpu.fix_form("linear", Some("nonsense")).unwrap_err().to_string();

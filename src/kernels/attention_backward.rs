@@ -278,10 +278,11 @@ impl Shape {
         FORMS[order.iter().find(fits).copied().unwrap_or(3)]
     }
 
-    /// The form to take.
-    pub(crate) fn form(&self, gpu: &Gpu, role: Role) -> Form {
-        let fitting = FORMS.into_iter().filter(|form| form.fits(role, self.dims.head_dim, gpu.limits()));
-        tuning::form(gpu, &self.class(role), fitting, self.default_form(gpu, role))
+    /// The form to take; `None` where one that the caller wants does not fit.
+    pub(crate) fn form(&self, gpu: &Gpu, role: Role) -> Option<Form> {
+        let default = self.default_form(gpu, role);
+        Some(tuning::form(gpu, &self.class(role), FORMS.into_iter(), default))
+            .filter(|form| form.fits(role, self.dims.head_dim, gpu.limits()))
     }
 
     /// Measures the candidates on scratch buffers, without masks, if that has not been done. Fewer heads, and then fewer
