@@ -6,46 +6,15 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use common::{Folder, command, fails, gqa, text};
+use common::{Folder, command, error, fails, fixture, float, gqa, read, succeeds};
 
-use gqa::keras::{NamedTensor, read_tensors, write_tensors};
+use gqa::keras::write_tensors;
 use gqa::{Array, DType};
 
 /// The command with its standard output going to a file.
 fn gqa_to(path: &str, args: &[&str]) -> Output {
     let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
     command(args).stdout(file).output().unwrap()
-}
-
-#[track_caller]
-fn succeeds(args: &[&str]) -> String {
-    let output = gqa(args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    text(&output.stdout)
-}
-
-fn fixture(name: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/fixtures/keras-3.15.1")
-        .join(name)
-        .display()
-        .to_string()
-}
-
-fn read(path: &str) -> Vec<NamedTensor> {
-    read_tensors(&std::fs::read(path).unwrap()).unwrap()
-}
-
-fn float(tensors: &[NamedTensor], name: &str) -> Array {
-    tensors.iter().find(|tensor| tensor.name == name).unwrap().clone().into_float().unwrap()
-}
-
-/// Largest difference as a part of the largest value.
-fn error(got: &Array, expected: &Array) -> f64 {
-    assert_eq!(got.shape(), expected.shape());
-    let scale = expected.data().iter().fold(0.0, |scale: f32, x| scale.max(x.abs()));
-    let pairs = got.data().iter().zip(expected.data());
-    pairs.fold(0.0, |worst: f64, (a, b)| worst.max(f64::from((a - b).abs() / scale)))
 }
 
 #[test]

@@ -2,8 +2,11 @@
 // Not every test needs all of it.
 #![allow(dead_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use gqa::Array;
+use gqa::keras::{NamedTensor, read_tensors};
 
 /// The command, started like the tests themselves: through the runner that cargo was given, if it was.
 pub(crate) fn command(args: &[&str]) -> Command {
@@ -35,6 +38,37 @@ pub(crate) fn fails(args: &[&str], parts: &[&str]) -> Output {
         assert!(said[0].contains(part), "`{}` does not say `{part}`", said[0]);
     }
     output
+}
+
+#[track_caller]
+pub(crate) fn succeeds(args: &[&str]) -> String {
+    let output = gqa(args);
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    text(&output.stdout)
+}
+
+pub(crate) fn fixture(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures/keras-3.15.1")
+        .join(name)
+        .display()
+        .to_string()
+}
+
+pub(crate) fn read(path: &str) -> Vec<NamedTensor> {
+    read_tensors(&std::fs::read(path).unwrap()).unwrap()
+}
+
+pub(crate) fn float(tensors: &[NamedTensor], name: &str) -> Array {
+    tensors.iter().find(|tensor| tensor.name == name).unwrap().clone().into_float().unwrap()
+}
+
+/// Largest difference as a part of the largest value.
+pub(crate) fn error(got: &Array, expected: &Array) -> f64 {
+    assert_eq!(got.shape(), expected.shape());
+    let scale = expected.data().iter().fold(0.0, |scale: f32, x| scale.max(x.abs()));
+    let pairs = got.data().iter().zip(expected.data());
+    pairs.fold(0.0, |worst: f64, (a, b)| worst.max(f64::from((a - b).abs() / scale)))
 }
 
 /// A folder that goes away with it.
