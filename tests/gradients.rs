@@ -253,3 +253,171 @@ fn gradients_are_the_same_bits_20_times_and_for_both_paths_nearly() {
     let gradients = block_on(tape.backward(&d_output)).unwrap();
     compare("query", &read(&gradients.query), &first.0[first.0.len() - 3].1, 2e-5).unwrap();
 }
+
+#[test]
+fn nan_and_infinity_behind_a_mask_do_not_leak_into_any_gradient() {
+    let mut case = Case::new(config(8, 4, 2), 12, [2, 9, 11]);
+    case.masks = [true, true, false];
+    case.with_key = true;
+    let (clean, layer) = (case.data(), case.layer(gpu()));
+    let mut wild = case.data();
+    let mut plant = |array: &mut Array, mask: &Array<bool>| {
+        for (row, seen) in array.data_mut().chunks_mut(12).zip(mask.data()) {
+            if !seen {
+                row.fill(f32::NAN);
+                row[3] = f32::INFINITY;
+            }
+        }
+    };
+    plant(&mut wild.query, clean.query_mask.as_ref().unwrap());
+    plant(&mut wild.value, clean.value_mask.as_ref().unwrap());
+    plant(wild.key.as_mut().unwrap(), clean.value_mask.as_ref().unwrap());
+    let (expected, got) = (got(&case, &layer, &clean).0, got(&case, &layer, &wild).0);
+    for ((name, expected), (_, got)) in expected.iter().zip(&got) {
+        compare(name, got, expected, 1e-6).unwrap();
+    }
+}
+
+#[test]
+fn attention_alone_has_gradients_in_every_type() {
+    let (b, t, s, h, hkv, d) = (2, 9, 21, 6, 2, 10);
+    let key_mask = common::bools(&[b, s], 8);
+    let mask = block_on(Tensor::from_mask(gpu(), &key_mask)).unwrap();
+    for dtype in [DType::F32, DType::F16, DType::Bf16] {
+        let operand = |shape: &[usize], seed: u32| {
+            let array = values(shape, seed).map(|&x| dtype.round(x));
+            (block_on(Tensor::from_array(gpu(), &array, dtype)).unwrap(), array.to_f64())
+        };
+        let (q, k, v) = (operand(&[b, t, h, d], 1), operand(&[b, s, hkv, d], 2), operand(&[b, s, hkv, d], 3));
+        let d_out = operand(&[b, t, h, d], 4);
+        let dropout = Some(gqa::Dropout { probability: 0.2, seed: 5, ..Default::default() });
+        let options = gqa::AttentionOptions {
+            scale: Some(0.7),
+            use_causal_mask: true,
+            q_offset: 10,
+            key_mask: Some(&mask),
+            dropout,
+            ..Default::default()
+        };
+        let attended = block_on(gqa::scaled_dot_product_attention(&q.0, &k.0, &v.0, &options)).unwrap();
+        let got = block_on(gqa::scaled_dot_product_attention_backward(
+            &q.0, &k.0, &v.0, &attended, &d_out.0, &options,
+        ))
+        .unwrap();
+        let visibility = reference::Visibility {
+            causal: true,
+            q_offset: 10,
+            key_mask: Some(&key_mask),
+            ..Default::default()
+        };
+        let options = reference::AttentionOptions { scale: f64::from(0.7f32), visibility, dropout };
+        let expected = reference::attention_backward(&q.1, &k.1, &v.1, &d_out.1, &options).unwrap();
+        for (name, got, expected) in
+            [("dq", got.dq, expected.dq), ("dk", got.dk, expected.dk), ("dv", got.dv, expected.dv)]
+        {
+            // What is rounded to a half type is out, of which delta is made.
+            let tolerance = dtype.tolerance();
+            compare(&format!("{name} {dtype}"), &read(&got), expected.data(), tolerance).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_training_step_that_repeats_makes_nothing_new() {
+    use gqa::training::{Optimizer, mean_squared_error};
+    let gpu = block_on(gqa::Gpu::from_env()).unwrap();
+    let (_, case) = cases().into_iter().find(|(what, _)| *what == "everything").unwrap();
+    let data = case.data();
+    let (mut layer, inputs) = (case.layer(&gpu), Inputs::new(&gpu, &case, &data));
+    let target = block_on(Tensor::from_array(&gpu, &d_output(&case), DType::F32)).unwrap();
+    let mut optimizer = Optimizer::adam().with_global_clipnorm(Some(1.0));
+    let mut options = inputs.options(&case, false);
+    (options.path, options.seed) = (None, None);
+    let mut step = || {
+        let (called, tape) = block_on(layer.call_with_tape(&inputs.query, &inputs.value, &options)).unwrap();
+        let loss = block_on(mean_squared_error(&called.attention_output, &target)).unwrap();
+        let gradients = block_on(tape.backward(&loss.gradient)).unwrap();
+        block_on(layer.step(&mut optimizer, &gradients)).unwrap();
+        read(&loss.value)[0]
+    };
+    let first = step();
+    step();
+    step();
+    let warm = gpu.usage();
+    let mut last = f64::NAN;
+    for _ in 0..10 {
+        last = step();
+    }
+    let after = gpu.usage();
+    assert!(last < first, "{last}, at first {first}");
+    assert_eq!(
+        (after.pipelines, after.buffers, after.bind_groups, after.tensor_bytes, after.workspace_bytes),
+        (warm.pipelines, warm.buffers, warm.bind_groups, warm.tensor_bytes, warm.workspace_bytes)
+    );
+}
+
+#[test]
+fn mistakes_in_training_are_told() {
+    use gqa::Constraint;
+    use gqa::training::Optimizer;
+    let case = Case::new(config(4, 4, 2), 6, [2, 3, 5]);
+    let data = case.data();
+    let (layer, inputs) = (case.layer(gpu()), Inputs::new(gpu(), &case, &data));
+    let options = inputs.options(&case, false);
+    let tape = || block_on(layer.call_with_tape(&inputs.query, &inputs.value, &options)).unwrap().1;
+    let tensor =
+        |shape: &[usize]| block_on(Tensor::from_array(gpu(), &values(shape, 1), DType::F32)).unwrap();
+    let refuses = |result: gqa::Result<()>, parts: &[&str]| {
+        let error = result.unwrap_err().to_string();
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+    };
+    refuses(
+        block_on(tape().backward(&tensor(&[2, 3, 7]))).map(drop),
+        &["`d_output`", "[2, 3, 6]", "[2, 3, 7]"],
+    );
+    let mask = block_on(Tensor::from_mask(gpu(), &common::bools(&[2, 3, 6], 1))).unwrap();
+    refuses(block_on(tape().backward(&mask)).map(drop), &["`d_output`", "f32", "bool"]);
+    let elsewhere = block_on(gqa::Gpu::from_env()).unwrap();
+    let other = block_on(Tensor::from_array(&elsewhere, &values(&[2, 3, 6], 1), DType::F32)).unwrap();
+    refuses(block_on(tape().backward(&other)).map(drop), &["`d_output`", "on another"]);
+
+    let call = |change: &dyn Fn(&mut Config), scores: bool| {
+        let mut case = case.clone();
+        change(&mut case.config);
+        let layer = case.layer(gpu());
+        let options = gqa::CallOptions { path: None, return_attention_scores: scores, ..options };
+        block_on(layer.call_with_tape(&inputs.query, &inputs.value, &options)).map(drop)
+    };
+    let json = serde_json::json!({});
+    let other = Regularizer::Other { class_name: "Mine".into(), json: json.clone() };
+    refuses(call(&|config| config.kernel_regularizer = Some(other.clone()), false), &["regularizer", "Mine"]);
+    let orthogonal = Regularizer::Orthogonal { factor: 0.1, mode: OrthogonalMode::Rows };
+    refuses(
+        call(&|config| config.activity_regularizer = Some(orthogonal.clone()), false),
+        &["`activity`", "matrix"],
+    );
+    let negative = Regularizer::L2 { l2: -1.0 };
+    refuses(call(&|config| config.bias_regularizer = Some(negative.clone()), false), &["l2", "-1"]);
+    let l2 = Regularizer::L2 { l2: 0.1 };
+    refuses(
+        call(&|config| config.activity_regularizer = Some(l2.clone()), true),
+        &["return_attention_scores", "activity"],
+    );
+
+    // An optimizer that is refused has changed nothing.
+    let mut constrained = case.clone();
+    constrained.config.kernel_constraint = Some(Constraint::Other { class_name: "Mine".into(), json });
+    let mut layer = constrained.layer(gpu());
+    let before = block_on(layer.read_weights()).unwrap();
+    let gradients = {
+        let (_, tape) = block_on(layer.call_with_tape(&inputs.query, &inputs.value, &options)).unwrap();
+        block_on(tape.backward(&tensor(&[2, 3, 6]))).unwrap()
+    };
+    refuses(block_on(layer.step(&mut Optimizer::sgd(), &gradients)), &["constraint", "Mine"]);
+    assert_eq!(block_on(layer.read_weights()).unwrap(), before);
+    let copy = block_on(layer.copy_weights()).unwrap();
+    let mut narrower = Case::new(config(4, 4, 2), 5, [2, 3, 5]).layer(gpu());
+    refuses(block_on(narrower.set_weights(&copy)), &["`weights`", "6"]);
+    block_on(layer.set_weights(&copy)).unwrap();
+    assert_eq!(block_on(layer.read_weights()).unwrap(), before);
+}

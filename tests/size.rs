@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use gqa::{
-    AttentionOptions, DType, Gpu, Tensor, allocate_attention_output, encode_scaled_dot_product_attention,
-    scaled_dot_product_attention,
+    AttentionOptions, CallOptions, Config, DType, FeatureWidths, Gpu, GroupedQueryAttention, Tensor,
+    allocate_attention_output, encode_scaled_dot_product_attention, scaled_dot_product_attention,
 };
 use pollster::block_on;
 
@@ -73,4 +73,26 @@ fn a_sequence_of_131072_runs_though_q_is_larger_than_a_binding() {
             }
         }
     }
+}
+
+#[test]
+fn the_gradients_of_a_long_call_take_memory_for_t_and_not_for_t_times_s() {
+    let gpu = block_on(Gpu::from_env()).unwrap();
+    let (t, h, d, c) = (16_384, 2, 16, 16);
+    let widths = FeatureWidths::all(c);
+    let layer = block_on(GroupedQueryAttention::new(&gpu, Config::new(d, h, 1), widths, 1)).unwrap();
+    let x: Vec<f32> = (0..t * c).map(|i| value(i, 1)).collect();
+    let x = block_on(Tensor::from_slice(&gpu, [1, t, c], &x)).unwrap();
+    let options = CallOptions { use_causal_mask: true, training: true, ..Default::default() };
+    let before = gpu.usage();
+    let (called, tape) = block_on(layer.call_with_tape(&x, &x, &options)).unwrap();
+    let gradients = block_on(tape.backward(&x)).unwrap();
+    let after = gpu.usage();
+    let taken = after.tensor_bytes + after.workspace_bytes - before.tensor_bytes - before.workspace_bytes;
+    // In units of q: q, out, dq, d_out, two transposed inputs, and the narrower rest.
+    let q = (t * h * d * 4) as u64;
+    assert!(taken >= 6 * q && taken <= 12 * q, "{:.1} times the bytes of q", taken as f64 / q as f64);
+    let finite = |tensor: &Tensor| block_on(tensor.to_vec::<f32>()).unwrap().iter().all(|x| x.is_finite());
+    assert!(finite(&gradients.value) && finite(&gradients.query));
+    drop(called);
 }

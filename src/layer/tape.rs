@@ -13,6 +13,7 @@ use crate::kernels::cast::cast;
 use crate::kernels::gate_backward::gate_backward;
 use crate::kernels::linear::{self, Linear, linear};
 use crate::kernels::sums::column_sums;
+use crate::kernels::tame::tame;
 use crate::kernels::transpose::transpose;
 use crate::kernels::{attention_backward, check_binding};
 use crate::layer::flow::{Intermediates, Keep, f32s};
@@ -283,7 +284,7 @@ impl Tape<'_> {
         let attended = kept.gate.as_ref().map_or(kept.out.slot(), |gate| gate.gated.slot()); // [B,T,H,D]
         let d_attended = f32s(pass, "d_attended", &[b, t, h, d]);
         let output = (&layer.weights.attention_output, &weights.attention_output);
-        let x = Transposed::new(pass, (attended, DType::F32), [of_output.0, of_output.1])?;
+        let x = Transposed::new(pass, (attended, DType::F32), [of_output.0, of_output.1], false)?;
         d_weights(pass, &x, d_output.slot(), of_output, output.1)?;
         d_input(pass, d_output.slot(), output.0, of_output, d_attended.slot(), false)?;
         drop(x);
@@ -325,7 +326,8 @@ impl Tape<'_> {
 
         // q = query · W_q + b_q, and so on
         let of = &layer.weights;
-        let query = Transposed::new(pass, (kept.query.slot(), dtype), [of_q.0, of_q.1])?;
+        let hides = kept.visibility.hides();
+        let query = Transposed::new(pass, (kept.query.slot(), dtype), [of_q.0, of_q.1], hides)?;
         d_weights(pass, &query, dq.slot(), of_q, &weights.query)?;
         d_input(pass, dq.slot(), &of.query, of_q, d_query.slot(), false)?;
         if let (Some(gate), Some(of), Some(weights)) = (&kept.gate, &of.gate, &weights.gate) {
@@ -334,11 +336,11 @@ impl Tape<'_> {
             d_input(pass, dz, of, of_q, d_query.slot(), true)?;
         }
         drop(query);
-        let value = Transposed::new(pass, (kept.value.slot(), dtype), [of_v.0, of_v.1])?;
+        let value = Transposed::new(pass, (kept.value.slot(), dtype), [of_v.0, of_v.1], hides)?;
         d_weights(pass, &value, dv.slot(), of_v, &weights.value)?;
         d_input(pass, dv.slot(), &of.value, of_v, d_value.slot(), false)?;
         let key = match &d_key {
-            Some(_) => Transposed::new(pass, (kept.key.slot(), dtype), [of_k.0, of_k.1])?,
+            Some(_) => Transposed::new(pass, (kept.key.slot(), dtype), [of_k.0, of_k.1], hides)?,
             None => value,
         };
         d_weights(pass, &key, dk.slot(), of_k, &weights.key)?;
@@ -384,9 +386,13 @@ fn wide(pass: &mut Pass<'_>, tensor: &Tensor) -> Result<Option<Workspace>> {
 struct Transposed(Workspace);
 
 impl Transposed {
-    fn new(pass: &mut Pass<'_>, x: (Slot<'_>, DType), [m, k]: [usize; 2]) -> Result<Self> {
+    /// With `hidden`, rows of x may be hidden and hold anything.
+    fn new(pass: &mut Pass<'_>, x: (Slot<'_>, DType), [m, k]: [usize; 2], hidden: bool) -> Result<Self> {
         let transposed = pass.workspace("transposed", (m * k) as u64);
         transpose(pass, x, [m, k], transposed.slot())?;
+        if hidden {
+            tame(pass, transposed.slot(), m * k)?;
+        }
         Ok(Self(transposed))
     }
 }
@@ -415,7 +421,7 @@ fn d_input(
     dx: Slot<'_>,
     add: bool,
 ) -> Result<()> {
-    let w = Transposed::new(pass, (weights.kernel.slot(), weights.kernel.dtype()), [k, n])?;
+    let w = Transposed::new(pass, (weights.kernel.slot(), weights.kernel.dtype()), [k, n], false)?;
     multiply(pass, dy, w.0.slot(), dx, [m, n, k], add)
 }
 
