@@ -12,14 +12,14 @@
 //     KEYS    keys: k, v                    (t, g), g after g: q, d_out      dk, dv, over the G heads of the group too
 //
 //     for each block of columns:
-//         scores = row_x · column_x, dp = row_y · column_y        every lane its rows × columns, in registers
-//         p = exp(scores − lse), 0 where hidden; ds
-//         KEYS: weights = kept(p); result_y += weights · column_y         every lane its rows × d, in registers
-//         weights = ds; result_x += weights · column_x
+//         tile_x = row_x · column_x, tile_y = row_y · column_y        every lane its rows × columns, in registers
+//         p = exp(tile_x − lse), 0 where hidden
+//         tile_x = p · (kept(tile_y) − delta), tile_y = kept(p)        every lane whole columns of vectors
+//         result_x += tile_x · column_x, KEYS: result_y += tile_y · column_y      every lane its rows × d, in registers
 //
 // Lanes stand in ROW_LANES rows and COLUMN_LANES columns; a lane owns ROWS rows, of a block's columns COLUMN_QUADS groups
-// of four, and of D QUADS vectors of four. `weights` goes from owner to owner through workgroup memory; STAGED: so do the
-// columns' operands. Heads wider than what the lanes own together are taken in chunks, each by a tile of its own. Many
+// of four, and of D QUADS vectors of four. Tiles go from owner to owner through workgroup memory; STAGED: so do the columns'
+// operands. Heads wider than what the lanes own together are taken in chunks, each by a tile of its own. Many
 // columns are split over dispatches, which carry the sums in the results.
 
 struct Params {
@@ -57,6 +57,9 @@ const CHUNK_QUADS: u32 = COLUMN_LANES * QUADS;
 const TILE_ROWS: u32 = ROW_LANES * ROWS;
 const BLOCK_QUADS: u32 = COLUMN_LANES * COLUMN_QUADS;
 const BLOCK: u32 = BLOCK_QUADS * 4u;
+// Lanes side by side in a row of vectors of the tiles, and the rows that they take at a time.
+const QUAD_LANES: u32 = min(WORKGROUP_SIZE, BLOCK_QUADS);
+const QUAD_ROWS: u32 = WORKGROUP_SIZE / QUAD_LANES;
 // Words of a row's bits, a bit for each column of the block; KEYS: of a column's bits, a bit for each row of the tile.
 const ROW_WORDS: u32 = BLOCK / 32u;
 const WORDS: u32 = select(TILE_ROWS * ROW_WORDS, BLOCK, KEYS);
@@ -65,8 +68,9 @@ const WORDS: u32 = select(TILE_ROWS * ROW_WORDS, BLOCK, KEYS);
 @group(0) @binding(5) var<storage, read> stats: array<vec2<u32>>;
 @group(0) @binding(6) var<storage, read> mask_bits: array<u32>;
 
-// Of each row of the tile with each column of the block.
-var<workgroup> weights: array<vec4<f32>, TILE_ROWS * BLOCK_QUADS>;
+// Of each row of the tile with each column of the block: scores, then ds; and dp, then kept(p).
+var<workgroup> tile_x: array<vec4<f32>, TILE_ROWS * BLOCK_QUADS>;
+var<workgroup> tile_y: array<vec4<f32>, TILE_ROWS * BLOCK_QUADS>;
 var<workgroup> seen: array<u32, WORDS>;
 var<workgroup> any_seen: u32;
 #if DROPOUT
@@ -175,6 +179,11 @@ fn main(
         row_lane = lane / COLUMN_LANES;
     }
     let column_lane = lane - row_lane * COLUMN_LANES;
+    var first_quad_row = 0u;
+    if (QUAD_ROWS > 1u) {
+        first_quad_row = lane / QUAD_LANES;
+    }
+    let quad_lane = lane - first_quad_row * QUAD_LANES;
     let masked = is_masked();
     let scale = params.scale * LOG2_E;
     let q_stride = params.query_heads * HEAD_DIM;
@@ -203,7 +212,6 @@ fn main(
 #for i in ROWS
     let index$i = min(first_row + row_lane * ROWS + $iu, rows - 1u);
     let row$i = q_head + (index$i / group) * q_stride + (index$i % group) * HEAD_DIM;
-    let stats$i = stats_of(b, key_head * group + index$i % group, index$i / group);
 #end
 #end
 #if ALIGNED: #for i in ROWS: let rv$i = row$i / 4u;
@@ -274,8 +282,8 @@ fn main(
 
         // scores = row_x · column_x, dp = row_y · column_y
 #for o in xy
-#for i in ROWS, j in COLUMN_QUADS: var dot_$o$i_$j = vec4<f32>();
         {
+#for i in ROWS, j in COLUMN_QUADS: var s$i_$j = vec4<f32>();
 #if STAGED
             workgroupBarrier();
             stage_$o(lane, block_at, last_column - block, column_stride);
@@ -301,66 +309,67 @@ fn main(
 #if !STAGED, !ALIGNED
 #for x in xyzw: let c_$x = column_$o_quad(c$j$x + 4u * c, count);
 #end
-#for i in ROWS: dot_$o$i_$j += vec4<f32>(dot(row_$i, c_x), dot(row_$i, c_y), dot(row_$i, c_z), dot(row_$i, c_w));
+#for i in ROWS: s$i_$j += vec4<f32>(dot(row_$i, c_x), dot(row_$i, c_y), dot(row_$i, c_z), dot(row_$i, c_w));
                 }
 #end
             }
+#for i in ROWS, j in COLUMN_QUADS: tile_$o[(row_lane * ROWS + $iu) * BLOCK_QUADS + column_lane + $ju * COLUMN_LANES] = s$i_$j;
         }
 #end
+        workgroupBarrier();
 
         // p, kept(p) and ds. What is hidden counts for nothing, whatever its numbers are.
-#for j in COLUMN_QUADS
-        let quad$j = column_lane + $ju * COLUMN_LANES;
+        for (var quad = quad_lane; quad < BLOCK_QUADS; quad += QUAD_LANES) {
 #if KEYS
-#for x in xyzw: let stats$j$x = stats_of(b, h, min(block + quad$j * 4u + $#xu, last_column));
-        let lse$j = vec4<f32>(stats$jx.x, stats$jy.x, stats$jz.x, stats$jw.x);
-        let delta$j = vec4<f32>(stats$jx.y, stats$jy.y, stats$jz.y, stats$jw.y);
-        var seen$j = vec4<u32>(0xffffffffu);
-        if (mixed) {
-            seen$j = vec4<u32>(seen[quad$j * 4u], seen[quad$j * 4u + 1u], seen[quad$j * 4u + 2u], seen[quad$j * 4u + 3u]);
-        }
-#if DROPOUT: let kept$j = vec4<u32>(kept[quad$j * 4u], kept[quad$j * 4u + 1u], kept[quad$j * 4u + 2u], kept[quad$j * 4u + 3u]);
+#for x in xyzw: let stats_$x = stats_of(b, h, min(block + 4u * quad + $#xu, last_column));
+            let lse = vec4<f32>(stats_x.x, stats_y.x, stats_z.x, stats_w.x);
+            let delta = vec4<f32>(stats_x.y, stats_y.y, stats_z.y, stats_w.y);
+            var seen_rows = vec4<u32>(0xffffffffu);
+            if (mixed) {
+                seen_rows = vec4<u32>(seen[4u * quad], seen[4u * quad + 1u], seen[4u * quad + 2u], seen[4u * quad + 3u]);
+            }
+#if DROPOUT: let kept_rows = vec4<u32>(kept[4u * quad], kept[4u * quad + 1u], kept[4u * quad + 2u], kept[4u * quad + 3u]);
 #end
-#for i in ROWS
+            for (var row = first_quad_row; row < TILE_ROWS; row += QUAD_ROWS) {
+                let at = row * BLOCK_QUADS + quad;
 #if KEYS
-        let bit$i_$j = vec4<u32>(1u << (row_lane * ROWS + $iu));
-        let sees$i_$j = (seen$j & bit$i_$j) != vec4<u32>();
-        let p$i_$j = select(vec4<f32>(), exp2(dot_x$i_$j * scale - lse$j), sees$i_$j);
-#if DROPOUT: let keeps$i_$j = (kept$j & bit$i_$j) != vec4<u32>();
-        let deltas$i_$j = delta$j;
+                let bit = vec4<u32>(1u << row);
+                let sees = (seen_rows & bit) != vec4<u32>();
+#if DROPOUT: let keeps = (kept_rows & bit) != vec4<u32>();
 #end
 #if !KEYS
-        let word$i_$j = (row_lane * ROWS + $iu) * ROW_WORDS + quad$j / 8u;
-        var sees$i_$j = vec4<bool>(true);
-        if (mixed) {
-            sees$i_$j = seen_quad(seen[word$i_$j], quad$j);
-        }
-        let p$i_$j = select(vec4<f32>(), exp2(dot_x$i_$j * scale - stats$i.x), sees$i_$j);
-#if DROPOUT: let keeps$i_$j = seen_quad(kept[word$i_$j], quad$j);
-        let deltas$i_$j = vec4<f32>(stats$i.y);
+                let index = min(first_row + row, rows - 1u);
+                let stats_row = stats_of(b, key_head * group + index % group, index / group);
+                let lse = vec4<f32>(stats_row.x);
+                let delta = vec4<f32>(stats_row.y);
+                var sees = vec4<bool>(true);
+                if (mixed) {
+                    sees = seen_quad(seen[row * ROW_WORDS + quad / 8u], quad);
+                }
+#if DROPOUT: let keeps = seen_quad(kept[row * ROW_WORDS + quad / 8u], quad);
 #end
+                let p = select(vec4<f32>(), exp2(tile_x[at] * scale - lse), sees);
+                var kept_p = p;
+                var dp = tile_y[at];
 #if DROPOUT
-        let weight_y$i_$j = select(vec4<f32>(), p$i_$j * params.keep_scale, keeps$i_$j);
-        let dp$i_$j = select(vec4<f32>(), dot_y$i_$j * params.keep_scale, keeps$i_$j);
+                kept_p = select(vec4<f32>(), p * params.keep_scale, keeps);
+                dp = select(vec4<f32>(), dp * params.keep_scale, keeps);
 #end
-#if !DROPOUT
-        let weight_y$i_$j = p$i_$j;
-        let dp$i_$j = dot_y$i_$j;
-#end
-        let weight_x$i_$j = select(vec4<f32>(), p$i_$j * (dp$i_$j - deltas$i_$j) * params.scale, sees$i_$j);
-#end
-#end
+                tile_x[at] = select(vec4<f32>(), p * (dp - delta) * params.scale, sees);
+#if KEYS: tile_y[at] = kept_p;
+            }
+        }
+        workgroupBarrier();
 
         // result_y += kept(p) · column_y, then result_x += ds · column_x
         let quads = (end - block + 3u) / 4u;
 #for o in yx
 #if RESULT_$o
-        workgroupBarrier();
-#for i in ROWS, j in COLUMN_QUADS: weights[(row_lane * ROWS + $iu) * BLOCK_QUADS + column_lane + $ju * COLUMN_LANES] = weight_$o$i_$j;
 #if STAGED
-        stage_$o(lane, block_at, last_column - block, column_stride);
-#end
         workgroupBarrier();
+        stage_$o(lane, block_at, last_column - block, column_stride);
+        workgroupBarrier();
+#end
         {
             // Of elements, or of vectors of four: nothing in the loop but additions, beside the multiply-adds.
             let unit = select(1u, 4u, ALIGNED);
@@ -368,7 +377,7 @@ fn main(
             let last = (columns_head + last_column * column_stride) / unit;
             var next = block_at / unit;
             for (var c = 0u; c < quads; c++) {
-#for i in ROWS: let w$i = weights[(row_lane * ROWS + $iu) * BLOCK_QUADS + c];
+#for i in ROWS: let w$i = tile_$o[(row_lane * ROWS + $iu) * BLOCK_QUADS + c];
 #for x in xyzw
                 {
 #if !STAGED: let at = min(next, last);

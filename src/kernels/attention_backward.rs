@@ -153,9 +153,9 @@ impl Lanes {
     }
 
     fn workgroup_bytes(&self, head_dim: usize, role: Role) -> u32 {
-        let weights = self.tile_rows() * self.block() * 4;
+        let tiles = 2 * self.tile_rows() * self.block() * 4;
         let stage = if self.staged { self.block() * ((head_dim as u32).div_ceil(4) + 1) * 16 } else { 0 };
-        weights + stage + 2 * 4 * self.words(role) + 16
+        tiles + stage + 2 * 4 * self.words(role) + 16
     }
 
     /// Loop iterations of one invocation for a block.
@@ -165,7 +165,8 @@ impl Lanes {
         let words = self.words(role);
         let kept = if dropout { words.div_ceil(self.count()) * 8 * 11 } else { 0 };
         // Dot products, then what they weigh.
-        2 * quads + 2 * block / 4 + loading + words + words.div_ceil(self.count()) + kept + 1
+        let elements = (self.tile_rows() * block / 4).div_ceil(self.count()) + block / 4;
+        2 * quads + 2 * block / 4 + elements + loading + words + words.div_ceil(self.count()) + kept + 1
     }
 
     const fn form(self, name: &'static str) -> Form {
@@ -213,7 +214,7 @@ pub(crate) const FORMS: [Form; 8] = [
     direct("direct 1x8 lanes of 8x16", [1, 8, 8, 4]),
     direct("direct 1x8 lanes of 4x8", [1, 8, 4, 2]),
     // For GPUs.
-    staged("staged 8x8 lanes of 4x4", [8, 8, 4, 1]),
+    staged("staged 8x8 lanes of 2x4", [8, 8, 2, 1]),
     direct("direct 8x8 lanes of 4x4", [8, 8, 4, 1]),
     direct("direct 8x8 lanes of 4x8", [8, 8, 4, 2]),
     // For wide heads.
@@ -463,4 +464,45 @@ pub(crate) fn attention_backward<'a>(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_the_forms() {
+        for form in FORMS {
+            let Lanes { row_lanes, column_lanes, rows, column_quads, staged } = *form.lanes();
+            let memory = if staged { "staged" } else { "direct" };
+            let expected =
+                format!("{memory} {row_lanes}x{column_lanes} lanes of {rows}x{}", 4 * column_quads);
+            assert_eq!(form.name, expected);
+        }
+    }
+
+    #[test]
+    fn every_head_has_forms_that_fit_and_tiles_and_blocks_are_parts_of_words_of_bits() {
+        let least = wgpu::Limits::default();
+        for form in FORMS {
+            let lanes = form.lanes();
+            assert!(lanes.tile_rows().is_power_of_two() && (4..=32).contains(&lanes.tile_rows()), "{form:?}");
+            assert!(lanes.block().is_multiple_of(32));
+            let quads = lanes.block() / 4;
+            assert!(quads.is_multiple_of(lanes.count()) || lanes.count().is_multiple_of(quads));
+        }
+        for head_dim in [1, 3, 4, 64, 100, 128, 252, 256, 420, 5000] {
+            for role in Role::ALL {
+                // What is taken where nothing else is.
+                assert!(FORMS[3].fits(role, head_dim, &least), "{head_dim}");
+                assert!(FORMS.iter().filter(|form| form.fits(role, head_dim, &least)).count() > 3);
+                for form in FORMS {
+                    let lanes = form.lanes();
+                    let owned = lanes.chunks(head_dim) * lanes.quads(head_dim) * lanes.column_lanes;
+                    assert!(owned * 4 >= head_dim as u32, "{form:?} of {head_dim}");
+                    assert!(lanes.chunks(64) == 1);
+                }
+            }
+        }
+    }
 }
