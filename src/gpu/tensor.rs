@@ -127,6 +127,26 @@ impl Tensor {
         gpu.checked("Tensor::empty", || Self::allocate(gpu, "Tensor::empty", shape, dtype, false)).await
     }
 
+    /// Gives the tensor other values, as many as it has, before what is submitted next. `E` must be the type they are stored
+    /// in. A loop that feeds one tensor again and again makes no buffers.
+    pub fn write<E: Element>(&self, values: &[E]) -> Result<()> {
+        const OPERATION: &str = "Tensor::write";
+        if E::DTYPE != self.dtype() {
+            let expected = format!("{}, which the tensor is stored in", self.dtype());
+            return Err(Error::argument(OPERATION, "element type", expected, E::DTYPE.to_string()));
+        }
+        let count = self.shape().iter().product::<usize>();
+        if values.len() != count {
+            let (expected, got) = (format!("{count} elements"), format!("{} elements", values.len()));
+            return Err(Error::argument(OPERATION, "values", expected, got));
+        }
+        let mut bytes = E::to_bytes(values);
+        bytes.resize(self.slot().bytes as usize, 0);
+        self.inner.gpu.check()?;
+        self.inner.gpu.queue().write_buffer(&self.inner.buffer, self.inner.offset, &bytes);
+        Ok(())
+    }
+
     /// A tensor over the caller's own buffer, from byte `offset` on. Nothing is copied.
     ///
     /// The buffer must have been made on the same device with usage `STORAGE` (and `COPY_SRC`, to be read back), the

@@ -42,7 +42,8 @@ pub struct Tape<'a> {
     regularization_loss: Option<Tensor>,
 }
 
-/// The gradients of one call, all f32.
+/// The gradients of one call, all f32. Where query and value are one tensor, as in self-attention, its gradient is the sum of
+/// both (and of `key`).
 #[derive(Debug, Clone)]
 pub struct Gradients {
     /// Of the weights, each in its weight's shape.
