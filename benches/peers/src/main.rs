@@ -7,6 +7,7 @@ mod ours;
 mod problem;
 mod report;
 mod rows;
+mod theirs;
 
 #[cfg(any(
     all(feature = "stable", feature = "prerelease"),
@@ -24,7 +25,7 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use gqa::Gpu;
 
-use crate::contender::Adapter;
+use crate::contender::{Adapter, Contender};
 use crate::ours::Ours;
 use crate::problem::Problem;
 use crate::report::{Line, Report};
@@ -51,12 +52,12 @@ fn main() -> Result<ExitCode> {
     let gpu = pollster::block_on(Gpu::from_env())?;
     let adapter = Adapter::new(gpu.adapter_info());
     println!("gqa on {adapter}");
-    let (device, peer_adapter) = forms::open(gpu.adapter_info())?;
-    println!("burn {} on {peer_adapter}", forms::VERSION);
+    let (device, peer_adapter) = theirs::open(gpu.adapter_info())?;
+    println!("burn {} on {peer_adapter}", theirs::VERSION);
 
     let mut report = Report {
         adapter,
-        burn: forms::VERSION,
+        burn: theirs::VERSION,
         spirv: cfg!(feature = "spirv"),
         reps: arguments.reps.into(),
         rows: Vec::new(),
@@ -64,8 +65,11 @@ fn main() -> Result<ExitCode> {
     for row in rows {
         let problem = Problem::new(row)?;
         let ours = Ours::new(&gpu, row, &problem)?;
-        let theirs = forms::contenders(&device, row, &problem)?;
-        report.rows.push(Line::new(measure::measure(row.name, &ours, &theirs, report.reps)?));
+        let theirs = theirs::contenders(&device, row, &problem)?;
+        let forward = ours.forward_half();
+        let forward = forward.as_ref().map(|half| half as &dyn Contender);
+        let result = measure::measure(row.name, &ours, forward, &theirs, report.reps)?;
+        report.rows.push(Line::new(result));
         // After each row, so that an interrupted run leaves what it has.
         if let Some(path) = &arguments.json {
             report.write(path)?;

@@ -7,9 +7,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::Serialize;
 
-use crate::contender::Contender;
+use crate::contender::{Contender, Named};
 
-/// The largest difference from gqa's result, relative to the largest value in it, that counts as agreement.
+/// The largest difference from a result of gqa's, relative to the largest value in it, that counts as agreement.
 pub const TOLERANCE: f64 = 1e-3;
 
 /// Warm-up calls after the first, which compiles and tunes.
@@ -61,6 +61,8 @@ pub enum Outcome {
 pub struct RowResult {
     pub row: &'static str,
     pub gqa: Timing,
+    /// The forward half alone, in training rows.
+    pub gqa_forward: Option<Timing>,
     pub forms: Vec<FormResult>,
 }
 
@@ -75,14 +77,18 @@ impl RowResult {
     }
 }
 
-/// Times `ours` against each of `theirs`, turn by turn.
+/// Times `ours`, and its forward half if there is one, against each of `theirs`, turn by turn.
 pub fn measure(
     row: &'static str,
     ours: &dyn Contender,
+    forward: Option<&dyn Contender>,
     theirs: &[Box<dyn Contender>],
     reps: usize,
 ) -> Result<RowResult> {
     let expected = warm_up(row, ours)?;
+    if let Some(forward) = forward {
+        warm_up(row, forward)?;
+    }
     let mut errors = Vec::new();
     for peer in theirs {
         let result = warm_up(row, peer.as_ref()).and_then(|got| max_error(&expected, &got));
@@ -95,7 +101,7 @@ pub fn measure(
 
     let agreeing = theirs.iter().zip(&errors).filter(|(_, error)| matches!(error, Ok(e) if *e <= TOLERANCE));
     let turns: Vec<&dyn Contender> =
-        std::iter::once(ours).chain(agreeing.map(|(peer, _)| peer.as_ref())).collect();
+        std::iter::once(ours).chain(forward).chain(agreeing.map(|(peer, _)| peer.as_ref())).collect();
     let mut times = vec![Vec::with_capacity(reps); turns.len()];
     for rep in 0..reps {
         eprintln!("{row} repetition {} of {reps}", rep + 1);
@@ -108,6 +114,7 @@ pub fn measure(
 
     let mut timings = times.into_iter().map(Timing::of);
     let gqa = timings.next().context("gqa has times")?;
+    let gqa_forward = forward.map(|_| timings.next().context("the forward half has times")).transpose()?;
     let mut forms = Vec::new();
     for (peer, error) in theirs.iter().zip(errors) {
         let outcome = match error {
@@ -119,25 +126,25 @@ pub fn measure(
         };
         forms.push(FormResult { form: peer.name(), outcome });
     }
-    Ok(RowResult { row, gqa, forms })
+    Ok(RowResult { row, gqa, gqa_forward, forms })
 }
 
-/// The result of a contender that is ready to be timed.
-fn warm_up(row: &str, contender: &dyn Contender) -> Result<Vec<f32>> {
+/// The results of a contender that is ready to be timed.
+fn warm_up(row: &str, contender: &dyn Contender) -> Result<Vec<Named>> {
     eprint!("{row} {}: ", contender.name());
     let start = Instant::now();
     // burn panics where a form cannot run; the others go on.
-    let output = catch_unwind(AssertUnwindSafe(|| {
-        let output = contender.output()?;
+    let results = catch_unwind(AssertUnwindSafe(|| {
+        let results = contender.results()?;
         let first = start.elapsed().as_secs_f64();
         let mut last = 0.0;
         for _ in 0..SETTLING_RUNS {
             last = run(contender)?;
         }
         eprintln!("first call {first:.1} s, then {last:.1} ms");
-        Ok(output)
+        Ok(results)
     }));
-    output.unwrap_or_else(|panic| Err(anyhow!("panicked: {}", message(panic.as_ref()))))
+    results.unwrap_or_else(|panic| Err(anyhow!("panicked: {}", message(panic.as_ref()))))
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {
@@ -152,32 +159,68 @@ fn run(contender: &dyn Contender) -> Result<f64> {
     Ok(start.elapsed().as_secs_f64() * 1e3)
 }
 
-/// The largest difference relative to the largest expected value.
-fn max_error(expected: &[f32], got: &[f32]) -> Result<f64> {
+/// The largest error of any result, relative to the largest expected value in it or in another result of its
+/// [group](Named::group).
+fn max_error(expected: &[Named], got: &[Named]) -> Result<f64> {
+    ensure!(expected.len() == got.len(), "{} results, expected {}", got.len(), expected.len());
+    let mut largest = 0.0f64;
+    for (wanted, got) in expected.iter().zip(got) {
+        ensure!(got.name == wanted.name, "{} where {} was expected", got.name, wanted.name);
+        let group = expected.iter().filter(|other| other.group() == wanted.group());
+        let scale = group.flat_map(|named| &named.values).fold(0.0, |max: f32, value| max.max(value.abs()));
+        let error = difference(&wanted.values, &got.values)? / f64::from(scale);
+        ensure!(error.is_finite(), "the expected values of {} are all zero", wanted.name);
+        if error > TOLERANCE {
+            eprintln!("  {} is off by {error:.1e}", wanted.name);
+        }
+        largest = largest.max(error);
+    }
+    Ok(largest)
+}
+
+/// The largest difference.
+fn difference(expected: &[f32], got: &[f32]) -> Result<f64> {
     ensure!(expected.len() == got.len(), "{} values, expected {}", got.len(), expected.len());
     let mut largest = 0.0f64;
-    let mut difference = 0.0f64;
     for (&expected, &got) in expected.iter().zip(got) {
-        let (expected, got) = (f64::from(expected), f64::from(got));
         ensure!(expected.is_finite() && got.is_finite(), "{got} where {expected} was expected");
-        largest = largest.max(expected.abs());
-        difference = difference.max((expected - got).abs());
+        largest = largest.max((f64::from(expected) - f64::from(got)).abs());
     }
-    ensure!(largest > 0.0, "the expected values are all zero");
-    Ok(difference / largest)
+    Ok(largest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn error(expected: &[f32], got: &[f32]) -> Result<f64> {
+        max_error(&[Named::new("dq", expected.to_vec())], &[Named::new("dq", got.to_vec())])
+    }
+
     #[test]
     fn errors_are_seen() {
-        assert_eq!(max_error(&[1.0, -4.0], &[1.0, -4.0]).unwrap(), 0.0);
-        assert_eq!(max_error(&[1.0, -4.0], &[3.0, -4.0]).unwrap(), 0.5);
-        assert!(max_error(&[1.0, -4.0], &[f32::NAN, -4.0]).is_err());
-        assert!(max_error(&[1.0, -4.0], &[1.0]).is_err());
-        assert!(max_error(&[0.0], &[0.0]).is_err());
+        assert_eq!(error(&[1.0, -4.0], &[1.0, -4.0]).unwrap(), 0.0);
+        assert_eq!(error(&[1.0, -4.0], &[3.0, -4.0]).unwrap(), 0.5);
+        assert!(error(&[1.0, -4.0], &[f32::NAN, -4.0]).is_err());
+        assert!(error(&[1.0, -4.0], &[1.0]).is_err());
+        assert!(error(&[0.0], &[0.0]).is_err());
+    }
+
+    #[test]
+    fn the_worst_result_counts() {
+        let named = |a, b| vec![Named::new("dq", vec![1.0, a]), Named::new("dk", vec![100.0, b])];
+        assert_eq!(max_error(&named(0.0, 0.0), &named(0.5, 0.0)).unwrap(), 0.5);
+        assert_eq!(max_error(&named(0.0, 0.0), &named(0.0, 1.0)).unwrap(), 0.01);
+        assert!(max_error(&named(0.0, 0.0), &named(0.0, 0.0)[..1]).is_err());
+        let swapped: Vec<_> = named(0.0, 0.0).into_iter().rev().collect();
+        assert!(max_error(&named(0.0, 0.0), &swapped).is_err());
+    }
+
+    #[test]
+    fn a_bias_without_a_gradient_is_measured_by_its_kernel() {
+        let named = |bias| vec![Named::new("key/kernel", vec![10.0]), Named::new("key/bias", vec![bias])];
+        assert!(max_error(&named(1e-6), &named(-1e-6)).unwrap() < 1e-6);
+        assert_eq!(max_error(&named(1.0), &named(2.0)).unwrap(), 0.1);
     }
 
     #[test]

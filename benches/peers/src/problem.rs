@@ -20,6 +20,8 @@ pub struct Heads {
     pub k: Array,
     /// `[B,S,Hkv,D]`
     pub v: Array,
+    /// `[B,T,H,D]`, the gradient of the output.
+    pub d_out: Array,
 }
 
 /// A layer attending to its own input.
@@ -28,6 +30,8 @@ pub struct Layer {
     pub x: Array,
     pub config: Config,
     pub weights: Weights,
+    /// `[B,T,C]`, the gradient of the output.
+    pub d_output: Array,
 }
 
 impl Problem {
@@ -40,6 +44,7 @@ impl Problem {
                 q: uniform(random, vec![b, t, h, d]),
                 k: uniform(random, vec![b, s, hkv, d]),
                 v: uniform(random, vec![b, s, hkv, d]),
+                d_out: uniform(random, vec![b, t, h, d]),
             }));
         };
         let config = Config::new(d, h, hkv);
@@ -49,7 +54,9 @@ impl Problem {
             // Initialized to zeros, which would hide a bias that is not added.
             *bias = bias.as_ref().map(|bias| uniform(random, bias.shape().to_vec()));
         }
-        Ok(Self::Layer(Layer { x: uniform(random, vec![b, t, c]), config, weights }))
+        let x = uniform(random, vec![b, t, c]);
+        let d_output = uniform(random, vec![b, t, c]);
+        Ok(Self::Layer(Layer { x, config, weights, d_output }))
     }
 }
 

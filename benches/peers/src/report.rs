@@ -58,6 +58,7 @@ impl Report {
                 _ => println!("| {row} | {gqa} | no form of burn gave gqa's numbers | | | |"),
             }
         }
+        self.print_halves();
         println!("\nevery form\n");
         println!("| row | form | ms | max error |");
         println!("|---|---|---|---|");
@@ -74,6 +75,22 @@ impl Report {
                     Outcome::Failed { reason } => println!("{name} | FAILED: {reason} | |"),
                 }
             }
+        }
+    }
+
+    /// gqa's training rows, forward and backward.
+    fn print_halves(&self) {
+        let halves: Vec<_> =
+            self.rows.iter().filter_map(|line| Some((&line.result, line.result.gqa_forward?))).collect();
+        if halves.is_empty() {
+            return;
+        }
+        println!("\ngqa's halves: the forward one alone, and what the whole takes more\n");
+        println!("| row | forward | backward | backward/forward |");
+        println!("|---|---|---|---|");
+        for (RowResult { row, gqa, .. }, forward) in halves {
+            let backward = gqa.median_ms - forward.median_ms;
+            println!("| {row} | {} | {backward:.1} | {:.2} |", show(forward), backward / forward.median_ms);
         }
     }
 
