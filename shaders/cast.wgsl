@@ -1,4 +1,7 @@
-// y = x, from one element type to another.
+// y = x, from one element type to another. A lane takes PER_LANE words of y, a workgroup apart.
+
+// Workgroups cost more than words do.
+const PER_LANE: u32 = 16u;
 
 struct Params {
     // Elements, and words of y.
@@ -17,6 +20,17 @@ fn load(index: u32) -> f32 {
     return decode(x[word_of(index, X_TYPE)], index, X_TYPE);
 }
 
+/// Word `word` of y.
+fn encode(word: u32) -> u32 {
+    if (Y_TYPE == F32) {
+        return bitcast<u32>(load(word));
+    }
+    if (Y_TYPE == F16) {
+        return f16_bits(load(2u * word)) | (f16_bits(load(2u * word + 1u)) << 16u);
+    }
+    return bf16_bits(load(2u * word)) | (bf16_bits(load(2u * word + 1u)) << 16u);
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -24,15 +38,13 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let tile = flat_workgroup(workgroup, workgroups);
-    let word = tile * WORKGROUP_SIZE + lane;
-    if (tile > params.words / WORKGROUP_SIZE || word >= params.words) {
+    if (tile > params.words / (WORKGROUP_SIZE * PER_LANE)) {
         return;
     }
-    if (Y_TYPE == F32) {
-        y[word] = bitcast<u32>(load(word));
-    } else if (Y_TYPE == F16) {
-        y[word] = f16_bits(load(2u * word)) | (f16_bits(load(2u * word + 1u)) << 16u);
-    } else {
-        y[word] = bf16_bits(load(2u * word)) | (bf16_bits(load(2u * word + 1u)) << 16u);
+    for (var i = 0u; i < PER_LANE; i++) {
+        let word = (tile * PER_LANE + i) * WORKGROUP_SIZE + lane;
+        if (word < params.words) {
+            y[word] = encode(word);
+        }
     }
 }

@@ -1,6 +1,9 @@
 // x = 0 where it is NaN or infinite, in place                                                             x [count]
 // What is hidden may be anything, and a factor of 0 does not make it nothing. What a query sees of this kind has made its
-// lse NaN, which stays.
+// lse NaN, which stays. A lane takes PER_LANE elements, a workgroup apart.
+
+// Workgroups cost more than elements do.
+const PER_LANE: u32 = 16u;
 
 struct Params {
     count: u32,
@@ -15,8 +18,14 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = flat_workgroup(workgroup, workgroups) * WORKGROUP_SIZE + lane;
-    if (i < params.count && (x[i] & 0x7f800000u) == 0x7f800000u) {
-        x[i] = 0u;
+    let tile = flat_workgroup(workgroup, workgroups);
+    if (tile > params.count / (WORKGROUP_SIZE * PER_LANE)) {
+        return;
+    }
+    for (var i = 0u; i < PER_LANE; i++) {
+        let at = (tile * PER_LANE + i) * WORKGROUP_SIZE + lane;
+        if (at < params.count && (x[at] & 0x7f800000u) == 0x7f800000u) {
+            x[at] = 0u;
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::attention::{Plan, check_float, check_output};
 use crate::dropout::Dropout;
-use crate::gpu::{Gpu, Pass, Slot};
+use crate::gpu::{Gpu, Pass, Slot, Workspace};
 use crate::kernels::attention_backward::{self, AttentionBackward, Role};
 use crate::kernels::attention_delta::attention_delta;
 use crate::kernels::cast::cast;
@@ -68,25 +68,34 @@ pub async fn scaled_dot_product_attention_backward(
     let visibility = plan.masks.visibility(OPERATION, &dims)?;
     attention_backward::Shape { dims, visibility, dropout: plan.dropout.is_some() }.tune(gpu).await?;
     gpu.submit(OPERATION, |pass| {
-        let copy = |pass: &mut Pass<'_>, tensor: &Tensor| {
+        // What changes is a copy, and what is not f32.
+        let own = |pass: &mut Pass<'_>, tensor: &Tensor, changes: bool| {
+            if tensor.dtype() == DType::F32 && !changes {
+                return Ok(None);
+            }
             let count = tensor.shape().iter().product();
             let workspace = pass.workspace("wide operand", count as u64);
             cast(pass, (tensor.slot(), tensor.dtype()), (workspace.slot(), DType::F32), count)?;
-            Ok::<_, Error>(workspace)
+            Ok::<_, Error>(Some(workspace))
         };
         let new = |like: &Tensor| Tensor::output(gpu, OPERATION, like.shape().to_vec(), DType::F32);
         let gradients = AttentionGradients { dq: new(q)?, dk: new(k)?, dv: new(v)? };
         let (visibility, mask_bits) = plan.masks.pack(OPERATION, pass, &dims, None, false)?;
-        let [own_q, own_k, own_v] = [copy(pass, q)?, copy(pass, k)?, copy(pass, v)?];
-        let [out, own_d_out] = [copy(pass, &attended.output)?, copy(pass, d_out)?];
+        let changes = visibility.hides() || plan.dropout.is_some();
+        let tensors = [q, k, v, d_out, &attended.output];
+        let mut owned = [const { None }; 5];
+        for (i, (owned, tensor)) in owned.iter_mut().zip(tensors).enumerate() {
+            *owned = own(pass, tensor, changes && i < 4)?;
+        }
+        let slot = |i: usize| owned[i].as_ref().map_or(tensors[i].slot(), Workspace::slot);
         let operands = AttentionGradient {
             dims,
-            q: own_q.slot(),
-            k: own_k.slot(),
-            v: own_v.slot(),
-            out: out.slot(),
+            q: slot(0),
+            k: slot(1),
+            v: slot(2),
+            out: slot(4),
             lse: attended.lse.slot(),
-            d_out: own_d_out.slot(),
+            d_out: slot(3),
             visibility,
             mask_bits: mask_bits.slot(),
             scale: plan.scale,
@@ -126,7 +135,8 @@ pub(crate) fn check_sizes(operation: &'static str, gpu: &Gpu, dims: &Dims) -> Re
     check_binding(gpu, operation, "lse and delta", 2 * rows)
 }
 
-/// One run of the gradients of attention. All operands are f32 and the library's own: q, k, v and d_out may change.
+/// One run of the gradients of attention. All operands are f32. Where keys can be hidden or dropped, q, k, v and d_out change,
+/// and so must be the library's own.
 pub(crate) struct AttentionGradient<'a> {
     pub(crate) dims: Dims,
     /// `[B,T,H,D]`

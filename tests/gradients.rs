@@ -261,7 +261,7 @@ fn nan_and_infinity_behind_a_mask_do_not_leak_into_any_gradient() {
     case.with_key = true;
     let (clean, layer) = (case.data(), case.layer(gpu()));
     let mut wild = case.data();
-    let mut plant = |array: &mut Array, mask: &Array<bool>| {
+    let plant = |array: &mut Array, mask: &Array<bool>| {
         for (row, seen) in array.data_mut().chunks_mut(12).zip(mask.data()) {
             if !seen {
                 row.fill(f32::NAN);

@@ -15,6 +15,9 @@ pub(crate) static KERNEL: Kernel = Kernel {
     params_size: size_of::<Params>(),
 };
 
+/// Words of y that a lane takes, as in the WGSL.
+const PER_LANE: u32 = 16;
+
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
@@ -46,7 +49,7 @@ pub(crate) fn cast(
             .map(|(slot, size)| limits.window(slot, first as u64 * size, count as u64 * size));
         let words = to.words(count);
         let params = Params { count: count as u32, words: words as u32 };
-        let workgroups = words.div_ceil(u64::from(KERNEL.workgroup_size));
+        let workgroups = words.div_ceil(u64::from(KERNEL.workgroup_size * PER_LANE));
         pass.dispatch(&KERNEL, &constants(from, to), Parameters::of(&params, false), &[x, y], workgroups)?;
     }
     Ok(())

@@ -15,6 +15,9 @@ pub(crate) static KERNEL: Kernel = Kernel {
     params_size: size_of::<Params>(),
 };
 
+/// Elements that a lane takes, as in the WGSL.
+const PER_LANE: u32 = 16;
+
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
 struct Params {
@@ -28,7 +31,7 @@ pub(crate) fn tame(pass: &mut Pass<'_>, x: Slot<'_>, count: usize) -> Result<()>
         let (x, shift) = limits.window(x, first as u64 * 4, count as u64 * 4);
         // What the binding begins too early with is tame already.
         let params = Params { count: (count as u64 + shift / 4) as u32 };
-        let workgroups = u64::from(params.count).div_ceil(u64::from(KERNEL.workgroup_size));
+        let workgroups = u64::from(params.count).div_ceil(u64::from(KERNEL.workgroup_size * PER_LANE));
         pass.dispatch(&KERNEL, &[], Parameters::of(&params, false), &[x], workgroups)?;
     }
     Ok(())

@@ -214,11 +214,6 @@ impl Tape<'_> {
         all
     }
 
-    /// The output as f32.
-    fn wide_output(&self, pass: &mut Pass<'_>) -> Result<Option<Workspace>> {
-        wide(pass, &self.output)
-    }
-
     fn record_losses(&self, pass: &mut Pass<'_>) -> Result<Option<Tensor>> {
         let (layer, gpu) = (self.layer, pass.gpu());
         let config = &layer.config;
@@ -243,7 +238,7 @@ impl Tape<'_> {
             }
         }
         if let Some(regularizer) = &config.activity_regularizer {
-            let own = self.wide_output(pass)?;
+            let own = wide(pass, &self.output)?;
             let output = own.as_ref().map_or(self.output.slot(), Workspace::slot);
             for (x, count, times) in self.activities(output) {
                 let penalized = Penalized { name: "activity", x, shape: &[count], row_axes: None };
@@ -281,13 +276,14 @@ impl Tape<'_> {
         let d_key = self.has_key.then(|| new(&[b, s, layer.widths.key])).transpose()?;
 
         // attention_output = attended · W_o + b_o
-        let d_output = self.own_d_output(pass, d_output)?;
+        let own_d_output = self.own_d_output(pass, d_output)?;
+        let d_output = own_d_output.as_ref().map_or(d_output.slot(), Workspace::slot);
         let attended = kept.gate.as_ref().map_or(kept.out.slot(), |gate| gate.gated.slot()); // [B,T,H,D]
         let d_attended = f32s(pass, "d_attended", &[b, t, h, d]);
         let output = (&layer.weights.attention_output, &weights.attention_output);
         let x = Transposed::new(pass, (attended, DType::F32), [of_output.0, of_output.1], false)?;
-        d_weights(pass, &x, d_output.slot(), of_output, output.1)?;
-        d_input(pass, d_output.slot(), output.0, of_output, d_attended.slot(), false)?;
+        d_weights(pass, &x, d_output, of_output, output.1)?;
+        d_input(pass, d_output, output.0, of_output, d_attended.slot(), false)?;
         drop(x);
 
         // attended = gate ∘ out, gate = sigmoid(query · W_g + b_g)
@@ -358,17 +354,21 @@ impl Tape<'_> {
         Ok(Gradients { weights, query: d_query, value: d_value, key: d_key })
     }
 
-    /// The gradient of the output as f32 of our own, with that of the activity regularizer.
-    fn own_d_output(&self, pass: &mut Pass<'_>, d_output: &Tensor) -> Result<Workspace> {
+    /// The gradient of the output as f32, with that of the activity regularizer; `None` where that is `d_output` as it is.
+    fn own_d_output(&self, pass: &mut Pass<'_>, d_output: &Tensor) -> Result<Option<Workspace>> {
+        let penalized = self.layer.config.activity_regularizer.is_some();
+        if d_output.dtype() == DType::F32 && !penalized {
+            return Ok(None);
+        }
         let count = self.output.shape().iter().product::<usize>();
         let own = pass.workspace("d_output", count as u64);
         cast(pass, (d_output.slot(), d_output.dtype()), (own.slot(), DType::F32), count)?;
-        if self.layer.config.activity_regularizer.is_some() {
-            let wide = self.wide_output(pass)?;
+        if penalized {
+            let wide = wide(pass, &self.output)?;
             let output = wide.as_ref().map_or(self.output.slot(), Workspace::slot);
             self.penalize(pass, (output, own.slot()), count, 2.0)?;
         }
-        Ok(own)
+        Ok(Some(own))
     }
 }
 
