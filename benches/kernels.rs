@@ -1,4 +1,4 @@
-//! The forms of `linear` and `attention_forward` beside each other, and the chained path: `cargo bench --bench kernels`.
+//! The forms of `linear`, `attention_forward` and `attention_backward` beside each other, and the chained path: `cargo bench --bench kernels`.
 //!
 //! Times are wall clock from the call until the queue is idle. `GQA_ADAPTER` names the adapter.
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -6,7 +6,8 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gqa::{
     AttentionOptions, AttentionPath, Config, FeatureWidths, Gpu, GroupedQueryAttention, Tensor, Tuning,
-    allocate_attention_output, encode_scaled_dot_product_attention, forms,
+    allocate_attention_output, encode_scaled_dot_product_attention, forms, scaled_dot_product_attention,
+    scaled_dot_product_attention_backward,
 };
 use pollster::block_on;
 
@@ -65,6 +66,32 @@ fn attention(criterion: &mut Criterion) {
 }
 
 /// Projections by way of a layer whose attention is negligible: T = S = 1, many batch elements.
+/// dq, dk and dv of attention.
+fn attention_gradients(criterion: &mut Criterion) {
+    let gpu = gpu();
+    for (title, [b, t, h, hkv, d]) in [("A1", [1, 1024, 8, 2, 64]), ("A4", [1, 1024, 8, 2, 128])] {
+        let mut group = criterion.benchmark_group(format!("gradients of attention {title} causal"));
+        group.sample_size(10);
+        let (q, k) = (tensor(&gpu, &[b, t, h, d]), tensor(&gpu, &[b, t, hkv, d]));
+        let options = AttentionOptions { use_causal_mask: true, ..Default::default() };
+        let attended = block_on(scaled_dot_product_attention(&q, &k, &k, &options)).unwrap();
+        for form in names("attention_backward") {
+            if gpu.fix_form("attention_backward", Some(form)).is_err() {
+                continue;
+            }
+            let run = || {
+                let backward = scaled_dot_product_attention_backward(&q, &k, &k, &attended, &q, &options);
+                block_on(backward).map(|_| block_on(gpu.finish()).unwrap())
+            };
+            if run().is_ok() {
+                group.bench_function(form, |bencher| bencher.iter(|| run().unwrap()));
+            }
+        }
+        gpu.fix_form("attention_backward", None).unwrap();
+        group.finish();
+    }
+}
+
 fn linear(criterion: &mut Criterion) {
     let gpu = gpu();
     for (rows, width) in [(512, 512), (2048, 1024), (1, 1024)] {
@@ -88,5 +115,5 @@ fn linear(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, attention, linear);
+criterion_group!(benches, attention, attention_gradients, linear);
 criterion_main!(benches);

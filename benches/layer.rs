@@ -31,6 +31,13 @@ fn layer(criterion: &mut Criterion) {
                         block_on(gpu.finish()).unwrap();
                     });
                 });
+                group.bench_function(format!("{dtype} dropout {dropout}, with gradients"), |bencher| {
+                    bencher.iter(|| {
+                        let (called, tape) = block_on(layer.call_with_tape(&x, &x, &options)).unwrap();
+                        block_on(tape.backward(&called.attention_output)).unwrap();
+                        block_on(gpu.finish()).unwrap();
+                    });
+                });
             }
         }
         group.finish();

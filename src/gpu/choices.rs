@@ -9,6 +9,9 @@ use super::Gpu;
 use super::context::lock;
 
 /// Whether the forms of kernels are measured on this device before they are used.
+///
+/// Forms add in different orders, and so round differently: who wants the same bits from one process to the next, as in a
+/// training run, turns this off or fixes the [form](Gpu::fix_form).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Tuning {
     /// The first call of a class of shapes tries the candidate forms for up to ten seconds, and the winner is

@@ -16,7 +16,8 @@ const HIGH: u64 = 1 << 24;
 
 impl Optimizer {
     /// The iterations and the slots so far: `iterations` `[2]`, and such as `query/kernel/momentum` in the variable's shape.
-    /// Waits for the GPU. [`write_tensors`](crate::keras::write_tensors) makes a safetensors file of them.
+    /// Waits for the GPU. Their arrays can go into a safetensors file with [`write_tensors`](crate::keras::write_tensors), as in
+    /// the example `recall`, and what [`read_tensors`](crate::keras::read_tensors) gives of it is a state again.
     pub async fn state(&self) -> Result<Vec<NamedTensor>> {
         let float =
             |name: String, array| NamedTensor { name, dtype: DType::F32, data: TensorData::Float(array) };
