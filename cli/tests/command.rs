@@ -175,8 +175,8 @@ fn every_command_of_the_readme_runs() {
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         count += 1;
     }
-    assert_eq!(count, 5, "commands in the README");
-    for made in ["out.safetensors", "here.json", "report.html"] {
+    assert_eq!(count, 7, "commands in the README");
+    for made in ["out.safetensors", "here.json", "report.html", "gradients.safetensors", "trained.keras"] {
         std::fs::remove_file(root.join(made)).unwrap();
     }
 }
