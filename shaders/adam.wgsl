@@ -18,9 +18,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> gradient: array<f32>;
-@group(0) @binding(2) var<storage, read> squared_norm: array<f32>;
-@group(0) @binding(3) var<storage, read_write> variable: array<f32>;
 @group(0) @binding(4) var<storage, read_write> momentum: array<f32>;
 @group(0) @binding(5) var<storage, read_write> velocity: array<f32>;
 
@@ -34,14 +31,8 @@ fn main(
     if (i >= params.count) {
         return;
     }
-    var g = gradient[i];
-    if (CLIP) {
-        g *= clip_scale(squared_norm[0], params.clip);
-    }
-    var value = variable[i];
-    if (params.weight_decay != 0.0) {
-        value -= value * params.weight_decay * params.learning_rate;
-    }
+    let g = clipped_gradient(i);
+    let value = decayed_variable(i);
     let m = momentum[i] + (g - momentum[i]) * params.momentum_share;
     let v = velocity[i] + (g * g - velocity[i]) * params.velocity_share;
     momentum[i] = m;

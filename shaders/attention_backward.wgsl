@@ -115,25 +115,6 @@ fn stats_of(b: u32, h: u32, t: u32) -> vec2<f32> {
     return bitcast<vec2<f32>>(stats[(b * params.query_heads + h) * params.query_len + t]);
 }
 
-/// The keys that queries at these positions may see, from the beginning of a block.
-fn keys_seen(first_position: u32, last_position: u32) -> vec2<u32> {
-    let window = params.visibility.window;
-    var begin = params.column_begin;
-    var end = params.column_end;
-    if ((params.visibility.flags & HAS_CAUSAL) != 0u) {
-        end = min(end, last_position + 1u);
-    }
-    if (window != 0u) {
-        if (first_position >= window) {
-            begin = max(begin, ((first_position - window + 1u) / BLOCK) * BLOCK);
-        }
-        if (window < 0x80000000u && last_position < 0x80000000u) {
-            end = min(end, last_position + window);
-        }
-    }
-    return vec2<u32>(begin, end);
-}
-
 /// The queries that may see one of these keys, from the beginning of a block.
 fn queries_seeing(first_key: u32, last_key: u32) -> vec2<u32> {
     let window = params.visibility.window;
@@ -205,7 +186,7 @@ fn main(
     let rows = params.query_len * group;
     let first_position = first_row / group + params.visibility.q_offset;
     let last_position = (min(first_row + TILE_ROWS, rows) - 1u) / group + params.visibility.q_offset;
-    let range = keys_seen(first_position, last_position);
+    let range = keys_seen(first_position, last_position, params.column_begin, params.column_end, BLOCK);
     let heads = 1u;
     let column_stride = k_stride;
     let last_column = params.key_len - 1u;

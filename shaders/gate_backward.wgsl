@@ -23,7 +23,7 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let i = flat_workgroup(workgroup, workgroups) * WORKGROUP_SIZE + lane;
+    let i = flat_element(workgroup, workgroups, lane, params.count);
     if (i >= params.count) {
         return;
     }

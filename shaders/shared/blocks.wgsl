@@ -27,3 +27,21 @@ fn sees_all(first_position: u32, last_position: u32, first_key: u32, keys: u32) 
     return ((params.visibility.flags & HAS_CAUSAL) == 0u || ahead == 0u)
         && (window == 0u || max(ahead, behind) < window);
 }
+
+/// Of the keys from `begin` to `end`, those that queries at these positions may see, from the beginning of a block of so many.
+fn keys_seen(first_position: u32, last_position: u32, begin: u32, end: u32, block: u32) -> vec2<u32> {
+    let window = params.visibility.window;
+    var range = vec2<u32>(begin, end);
+    if ((params.visibility.flags & HAS_CAUSAL) != 0u) {
+        range.y = min(range.y, last_position + 1u);
+    }
+    if (window != 0u) {
+        if (first_position >= window) {
+            range.x = max(range.x, ((first_position - window + 1u) / block) * block);
+        }
+        if (window < 0x80000000u && last_position < 0x80000000u) {
+            range.y = min(range.y, last_position + window);
+        }
+    }
+    return range;
+}

@@ -60,21 +60,9 @@ fn largest(x: vec4<f32>) -> f32 {
 
 /// The keys of this split that queries at these positions may see, from the beginning of a block.
 fn keys_of(first_position: u32, last_position: u32, split: u32) -> vec2<u32> {
-    let window = params.visibility.window;
-    var begin = params.key_begin + split * params.keys_per_split;
-    var end = min(params.key_end, begin + params.keys_per_split);
-    if ((params.visibility.flags & HAS_CAUSAL) != 0u) {
-        end = min(end, last_position + 1u);
-    }
-    if (window != 0u) {
-        if (first_position >= window) {
-            begin = max(begin, ((first_position - window + 1u) / KEY_BLOCK) * KEY_BLOCK);
-        }
-        if (window < 0x80000000u && last_position < 0x80000000u) {
-            end = min(end, last_position + window);
-        }
-    }
-    return vec2<u32>(begin, end);
+    let begin = params.key_begin + split * params.keys_per_split;
+    let end = min(params.key_end, begin + params.keys_per_split);
+    return keys_seen(first_position, last_position, begin, end, KEY_BLOCK);
 }
 
 fn wild_start(b: u32, key_head: u32) -> u32 {

@@ -2,13 +2,13 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{CLIP, GRID};
+use super::{GRID, UPDATE};
 use crate::Result;
 use crate::gpu::{Binding, Constant, Kernel, Parameters, Pass, Slot};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "adam",
-    sources: &[GRID, CLIP, include_str!("../../shaders/adam.wgsl")],
+    sources: &[GRID, UPDATE, include_str!("../../shaders/adam.wgsl")],
     generate: None,
     bindings: &[
         Binding::Uniform("params"),

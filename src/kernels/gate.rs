@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::GRID;
+use super::{GRID, element_windows};
 use crate::Result;
 use crate::gpu::{Binding, Kernel, Parameters, Pass, Slot};
 
@@ -28,12 +28,9 @@ struct Params {
 
 /// Records it for `count` f32 of gate (before its sigmoid), out and gated.
 pub(crate) fn gate(pass: &mut Pass<'_>, slots: [Slot<'_>; 3], count: usize) -> Result<()> {
-    let limits = pass.gpu().binding_limits();
-    // Whole alignments, so that no window begins too early and nothing is done twice.
-    for (first, count) in limits.ranges_of(limits.alignment as usize, count, &[4]) {
-        let slots = slots.map(|slot| limits.window(slot, first as u64 * 4, count as u64 * 4).0);
+    for (_, count, slots) in element_windows(pass.gpu(), count, slots) {
         let params = Params { count: count as u32 };
-        let workgroups = (count as u64).div_ceil(u64::from(KERNEL.workgroup_size));
+        let workgroups = count.div_ceil(KERNEL.workgroup_size as usize) as u64;
         pass.dispatch(&KERNEL, &[], Parameters::of(&params, false), &slots, workgroups)?;
     }
     Ok(())

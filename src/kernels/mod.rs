@@ -78,7 +78,6 @@ fn all() -> Vec<(&'static Kernel, Vec<Variant>)> {
 type Variant = Vec<(&'static str, Constant)>;
 
 const BLOCKS: &str = include_str!("../../shaders/shared/blocks.wgsl");
-const CLIP: &str = include_str!("../../shaders/shared/clip.wgsl");
 const ELEMENTS: &str = include_str!("../../shaders/shared/elements.wgsl");
 const FUSED: &str = include_str!("../../shaders/shared/fused.wgsl");
 const GRID: &str = include_str!("../../shaders/shared/grid.wgsl");
@@ -88,6 +87,7 @@ const PHILOX: &str = include_str!("../../shaders/shared/philox.wgsl");
 const PROJECTION: &str = include_str!("../../shaders/shared/projection.wgsl");
 const ROUNDING: &str = include_str!("../../shaders/shared/rounding.wgsl");
 const WEIGH: &str = include_str!("../../shaders/shared/weigh.wgsl");
+const UPDATE: &str = include_str!("../../shaders/shared/update.wgsl");
 const VISIBLE: &str = include_str!("../../shaders/shared/visible.wgsl");
 
 /// The float types a kernel can be specialised for.

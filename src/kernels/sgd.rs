@@ -2,13 +2,13 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{CLIP, GRID};
+use super::{GRID, UPDATE};
 use crate::Result;
 use crate::gpu::{Binding, Constant, Kernel, Parameters, Pass, Slot};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "sgd",
-    sources: &[GRID, CLIP, include_str!("../../shaders/sgd.wgsl")],
+    sources: &[GRID, UPDATE, include_str!("../../shaders/sgd.wgsl")],
     generate: None,
     bindings: &[
         Binding::Uniform("params"),

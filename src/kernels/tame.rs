@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::GRID;
+use super::{GRID, element_windows};
 use crate::Result;
 use crate::gpu::{Binding, Kernel, Parameters, Pass, Slot};
 
@@ -26,13 +26,10 @@ struct Params {
 
 /// Records it for the first `count` f32 of x.
 pub(crate) fn tame(pass: &mut Pass<'_>, x: Slot<'_>, count: usize) -> Result<()> {
-    let limits = pass.gpu().binding_limits();
-    for (first, count) in limits.ranges_of(64, count, &[4]) {
-        let (x, shift) = limits.window(x, first as u64 * 4, count as u64 * 4);
-        // What the binding begins too early with is tame already.
-        let params = Params { count: (count as u64 + shift / 4) as u32 };
+    for (_, count, slots) in element_windows(pass.gpu(), count, [x]) {
+        let params = Params { count: count as u32 };
         let workgroups = u64::from(params.count).div_ceil(u64::from(KERNEL.workgroup_size * PER_LANE));
-        pass.dispatch(&KERNEL, &[], Parameters::of(&params, false), &[x], workgroups)?;
+        pass.dispatch(&KERNEL, &[], Parameters::of(&params, false), &slots, workgroups)?;
     }
     Ok(())
 }
