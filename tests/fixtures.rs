@@ -6,11 +6,9 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::compare::compare;
-use common::{gpu, read};
-use gqa::keras::{FileKind, ModelFile, NamedTensor, read_tensors};
-use gqa::{
-    Array, AttentionPath, CallOptions, Config, DType, GroupedQueryAttention, Tensor, Weights, reference,
-};
+use common::{gpu, read, saved_layer};
+use gqa::keras::{NamedTensor, read_tensors};
+use gqa::{Array, AttentionPath, CallOptions, DType, GroupedQueryAttention, Tensor, reference};
 use pollster::block_on;
 
 #[derive(serde::Deserialize)]
@@ -33,24 +31,9 @@ fn rows(folder: &Path) -> Vec<Row> {
     serde_json::from_slice(&std::fs::read(folder.join("cases.json")).unwrap()).unwrap()
 }
 
-fn load(folder: &Path, row: &Row) -> (Config, Weights) {
-    let model = std::fs::read(folder.join(&row.model)).unwrap();
-    let file = match &row.weights {
-        None => ModelFile::from_bytes(model).unwrap(),
-        Some(weights) => {
-            let json = String::from_utf8(model).unwrap();
-            ModelFile::from_parts(&json, std::fs::read(folder.join(weights)).unwrap()).unwrap()
-        }
-    };
-    assert_ne!(file.kind(), FileKind::Config);
-    let layer = file.layer(Some(&row.layer)).unwrap();
-    assert_eq!(layer.unknown_keys(), &[] as &[String], "{}", row.name);
-    (layer.config().unwrap().clone(), file.weights(layer).unwrap())
-}
-
 /// Runs one case; the errors of the GPU and of the reference against Keras.
 fn run(folder: &Path, row: &Row) -> Result<(), String> {
-    let (config, weights) = load(folder, row);
+    let (config, weights) = saved_layer(folder, &row.model, row.weights.as_deref(), &row.layer);
     assert_eq!(config.dtype.name(), row.dtype, "{}", row.name);
     let tensors = |suffix: &str| {
         let bytes = std::fs::read(folder.join(format!("{}.{suffix}.safetensors", row.name))).unwrap();

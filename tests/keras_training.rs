@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use common::compare::compare;
-use common::{gpu, read};
-use gqa::keras::{ModelFile, NamedTensor, TensorData, read_tensors};
+use common::{gpu, read, saved_layer};
+use gqa::keras::{NamedTensor, TensorData, read_tensors};
 use gqa::training::{Optimizer, mean_squared_error};
 use gqa::{Array, CallOptions, DType, GroupedQueryAttention, Tensor};
 use pollster::block_on;
@@ -97,15 +97,7 @@ struct Fixture {
 impl Fixture {
     fn read(folder: &Path, row: Row) -> Self {
         let file = |name: &str| std::fs::read(folder.join(name)).unwrap();
-        let model = match &row.weights {
-            None => ModelFile::from_bytes(file(&row.model)).unwrap(),
-            Some(weights) => {
-                let json = String::from_utf8(file(&row.model)).unwrap();
-                ModelFile::from_parts(&json, file(weights)).unwrap()
-            }
-        };
-        let entry = model.layer(Some(&row.layer)).unwrap();
-        let (config, weights) = (entry.config().unwrap().clone(), model.weights(entry).unwrap());
+        let (config, weights) = saved_layer(folder, &row.model, row.weights.as_deref(), &row.layer);
         assert_eq!(config.dtype.name(), row.dtype, "{}", row.name);
         let tensors =
             |suffix: &str| read_tensors(&file(&format!("{}.{suffix}.safetensors", row.name))).unwrap();

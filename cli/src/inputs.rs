@@ -108,13 +108,10 @@ impl Inputs {
         })
     }
 
-    /// The inputs as the reference takes them: query, value, key.
-    pub(crate) fn exact(&self) -> [Option<Array<f64>>; 3] {
-        [
-            Some(self.query.0.to_f64()),
-            Some(self.value.0.to_f64()),
-            self.key.as_ref().map(|(key, _)| key.to_f64()),
-        ]
+    /// query, value and key as the reference takes them.
+    pub(crate) fn exact(&self) -> (Array<f64>, Array<f64>, Option<Array<f64>>) {
+        let key = self.key.as_ref().map(|(key, _)| key.to_f64());
+        (self.query.0.to_f64(), self.value.0.to_f64(), key)
     }
 
     /// The options of a call of the reference with this key.

@@ -125,9 +125,8 @@ fn call_reference(
     dropout_seed: Option<u64>,
 ) -> Result<reference::CallOutput> {
     let progress = spinner("running the reference");
-    let [query, value, key] = inputs.exact();
+    let (query, value, key) = inputs.exact();
     let options = inputs.reference_options(key.as_ref(), args.causal, dropout_seed);
-    let (query, value) = (query.unwrap_or_default(), value.unwrap_or_default());
     let called = reference::call(config, &weights.map(Array::to_f64), &query, &value, &options)?;
     progress.finish_and_clear();
     Ok(called)
@@ -158,14 +157,17 @@ fn check(args: &Args, config: &Config, weights: &Weights, inputs: &Inputs, resul
     for (name, got, expected) in
         [("attention_output", &result.output, &expected.attention_output)].into_iter().chain(scores)
     {
-        let error = relative_error(got.data(), expected.data());
-        say!("check     {name}: largest error {error:.1e} of the largest value (tolerance {tolerance:.0e})");
-        // Written so that a NaN fails.
-        if !(error <= tolerance) {
-            bail!(
-                "{name} is off from the reference by {error:.1e} of its largest value, past {tolerance:.0e}"
-            );
-        }
+        judge(name, relative_error(got.data(), expected.data()), tolerance)?;
+    }
+    Ok(())
+}
+
+/// Says how far a result is from the reference's, and fails past the tolerance.
+pub(crate) fn judge(name: &str, error: f64, tolerance: f64) -> Result<()> {
+    say!("check     {name}: largest error {error:.1e} of the largest value (tolerance {tolerance:.0e})");
+    // Written so that a NaN fails.
+    if !(error <= tolerance) {
+        bail!("{name} is off from the reference by {error:.1e} of its largest value, past {tolerance:.0e}");
     }
     Ok(())
 }

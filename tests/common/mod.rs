@@ -3,9 +3,11 @@
 
 pub mod compare;
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use compare::compare;
+use gqa::keras::{FileKind, ModelFile};
 use gqa::{
     Array, AttentionPath, CallOptions, CallOutput, Config, DType, FeatureWidths, Gpu, GroupedQueryAttention,
     Tensor, Weights, philox4x32_10, reference, weight_specs,
@@ -168,6 +170,22 @@ impl Case {
         }
         Ok(())
     }
+}
+
+/// A layer of a model that Keras saved, in a folder of fixtures: the model alone, or its JSON with weights beside it.
+pub fn saved_layer(folder: &Path, model: &str, weights: Option<&str>, layer: &str) -> (Config, Weights) {
+    let model = std::fs::read(folder.join(model)).unwrap();
+    let file = match weights {
+        None => ModelFile::from_bytes(model).unwrap(),
+        Some(weights) => {
+            let json = String::from_utf8(model).unwrap();
+            ModelFile::from_parts(&json, std::fs::read(folder.join(weights)).unwrap()).unwrap()
+        }
+    };
+    assert_ne!(file.kind(), FileKind::Config);
+    let layer = file.layer(Some(layer)).unwrap();
+    assert_eq!(layer.unknown_keys(), &[] as &[String], "{}", layer.name());
+    (layer.config().unwrap().clone(), file.weights(layer).unwrap())
 }
 
 /// The host arrays of a case.
