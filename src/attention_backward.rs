@@ -2,10 +2,10 @@
 
 use crate::attention::{Plan, check_float, check_output};
 use crate::dropout::Dropout;
-use crate::gpu::{Gpu, Pass, Slot, Workspace};
+use crate::gpu::{Gpu, Pass, Slot};
 use crate::kernels::attention_backward::{self, AttentionBackward, Role};
 use crate::kernels::attention_delta::attention_delta;
-use crate::kernels::cast::cast;
+use crate::kernels::cast::InType;
 use crate::kernels::check_binding;
 use crate::kernels::tame::tame;
 use crate::mask::Visibility;
@@ -68,34 +68,23 @@ pub async fn scaled_dot_product_attention_backward(
     let visibility = plan.masks.visibility(OPERATION, &dims)?;
     attention_backward::Shape { dims, visibility, dropout: plan.dropout.is_some() }.tune(gpu).await?;
     gpu.submit(OPERATION, |pass| {
-        // What changes is a copy, and what is not f32.
-        let own = |pass: &mut Pass<'_>, tensor: &Tensor, changes: bool| {
-            if tensor.dtype() == DType::F32 && !changes {
-                return Ok(None);
-            }
-            let count = tensor.shape().iter().product();
-            let workspace = pass.workspace("wide operand", count as u64);
-            cast(pass, (tensor.slot(), tensor.dtype()), (workspace.slot(), DType::F32), count)?;
-            Ok::<_, Error>(Some(workspace))
-        };
         let new = |like: &Tensor| Tensor::output(gpu, OPERATION, like.shape().to_vec(), DType::F32);
         let gradients = AttentionGradients { dq: new(q)?, dk: new(k)?, dv: new(v)? };
         let (visibility, mask_bits) = plan.masks.pack(OPERATION, pass, &dims, None, false)?;
         let changes = visibility.hides() || plan.dropout.is_some();
-        let tensors = [q, k, v, d_out, &attended.output];
-        let mut owned = [const { None }; 5];
-        for (i, (owned, tensor)) in owned.iter_mut().zip(tensors).enumerate() {
-            *owned = own(pass, tensor, changes && i < 4)?;
-        }
-        let slot = |i: usize| owned[i].as_ref().map_or(tensors[i].slot(), Workspace::slot);
+        // What changes is a copy.
+        let own = if changes { InType::copy } else { InType::new };
+        let [own_q, own_k] = [own(pass, q, DType::F32)?, own(pass, k, DType::F32)?];
+        let [own_v, own_d_out] = [own(pass, v, DType::F32)?, own(pass, d_out, DType::F32)?];
+        let out = InType::new(pass, &attended.output, DType::F32)?;
         let operands = AttentionGradient {
             dims,
-            q: slot(0),
-            k: slot(1),
-            v: slot(2),
-            out: slot(4),
+            q: own_q.slot(),
+            k: own_k.slot(),
+            v: own_v.slot(),
+            out: out.slot(),
             lse: attended.lse.slot(),
-            d_out: slot(3),
+            d_out: own_d_out.slot(),
             visibility,
             mask_bits: mask_bits.slot(),
             scale: plan.scale,

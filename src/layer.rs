@@ -169,17 +169,9 @@ impl GroupedQueryAttention {
             return Ok(());
         }
         let dtype = self.config.dtype.compute_dtype();
-        let Dims { batch: b, query_len: t, key_len: s, query_heads: h, key_heads: hkv, head_dim: d } =
-            plan.dims;
-        let FeatureWidths { query: c, key: ck, value: cv } = self.widths;
-        let mut projections = vec![
-            (dtype, [b * t, c, h * d]),
-            (dtype, [b * s, ck, hkv * d]),
-            (dtype, [b * s, cv, hkv * d]),
-            (DType::F32, [b * t, h * d, c]),
-        ];
-        projections.dedup();
-        for (x, sizes) in projections {
+        // The last works on what attention gives.
+        let types = [dtype, dtype, dtype, DType::F32];
+        for (sizes, x) in self.projections(&plan.dims).into_iter().zip(types) {
             linear::Shape { sizes, x, w: dtype, bias: self.config.use_bias }.tune(&self.gpu).await?;
         }
         if plan.path == AttentionPath::Fused {
@@ -194,6 +186,13 @@ impl GroupedQueryAttention {
             shape.tune(&self.gpu).await?;
         }
         Ok(())
+    }
+
+    /// M, K and N of the projections query (and gate), key, value and attention_output.
+    fn projections(&self, dims: &Dims) -> [[usize; 3]; 4] {
+        let &Dims { batch: b, query_len: t, key_len: s, query_heads: h, key_heads: hkv, head_dim: d } = dims;
+        let FeatureWidths { query: c, key: ck, value: cv } = self.widths;
+        [[b * t, c, h * d], [b * s, ck, hkv * d], [b * s, cv, hkv * d], [b * t, h * d, c]]
     }
 
     /// Tensors for [`encode`](Self::encode) to write to, for a call with these arguments. They can be used again.

@@ -1,5 +1,7 @@
 //! The weights of a layer on the host, and the names and shapes that they must have.
 
+use std::convert::Infallible;
+
 use crate::{Array, Config, Error, Result, Tensor};
 
 /// The weights of one layer, in Keras' own shapes; or their gradients, or anything else of which there is one for each.
@@ -122,18 +124,12 @@ impl<A> Weights<A> {
 
     /// `f` of each, in the order of [`named`](Self::named).
     pub fn map<U>(&self, mut f: impl FnMut(&A) -> U) -> Weights<U> {
-        let mut map = |p: &Projection<A>| p.map(&mut f);
-        Weights {
-            query: map(&self.query),
-            key: map(&self.key),
-            value: map(&self.value),
-            gate: self.gate.as_ref().map(&mut map),
-            attention_output: map(&self.attention_output),
-        }
+        let Ok(mapped) = self.try_map(|weight| Ok::<_, Infallible>(f(weight)));
+        mapped
     }
 
     /// `f` of each, in the order of [`named`](Self::named), or its first error.
-    pub fn try_map<U>(&self, mut f: impl FnMut(&A) -> Result<U>) -> Result<Weights<U>> {
+    pub fn try_map<U, E>(&self, mut f: impl FnMut(&A) -> Result<U, E>) -> Result<Weights<U>, E> {
         let mut map = |p: &Projection<A>| p.try_map(&mut f);
         Ok(Weights {
             query: map(&self.query)?,
@@ -160,12 +156,7 @@ impl<A> Weights<A> {
 }
 
 impl<A> Projection<A> {
-    /// `f` of kernel and bias.
-    pub fn map<U>(&self, mut f: impl FnMut(&A) -> U) -> Projection<U> {
-        Projection { kernel: f(&self.kernel), bias: self.bias.as_ref().map(&mut f) }
-    }
-
-    fn try_map<U>(&self, mut f: impl FnMut(&A) -> Result<U>) -> Result<Projection<U>> {
+    fn try_map<U, E>(&self, mut f: impl FnMut(&A) -> Result<U, E>) -> Result<Projection<U>, E> {
         Ok(Projection { kernel: f(&self.kernel)?, bias: self.bias.as_ref().map(&mut f).transpose()? })
     }
 

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::{ELEMENTS, GRID, ROUNDING};
-use crate::gpu::{Binding, Kernel, Parameters, Pass, Slot, element_constant};
+use crate::gpu::{Binding, Kernel, Parameters, Pass, Slot, Tensor, Workspace, element_constant};
 use crate::{DType, Result};
 
 pub(crate) static KERNEL: Kernel = Kernel {
@@ -53,4 +53,35 @@ pub(crate) fn cast(
         pass.dispatch(&KERNEL, &constants(from, to), Parameters::of(&params, false), &[x, y], workgroups)?;
     }
     Ok(())
+}
+
+/// A tensor in some type: as it is where that is its own, else a copy.
+pub(crate) enum InType {
+    AsGiven(Tensor),
+    Copy(Workspace),
+}
+
+impl InType {
+    /// Records the copy, if there is to be one.
+    pub(crate) fn new(pass: &mut Pass<'_>, tensor: &Tensor, dtype: DType) -> Result<Self> {
+        if tensor.dtype() == dtype {
+            return Ok(Self::AsGiven(tensor.clone()));
+        }
+        Self::copy(pass, tensor, dtype)
+    }
+
+    /// Records a copy, whatever the tensor's own type.
+    pub(crate) fn copy(pass: &mut Pass<'_>, tensor: &Tensor, dtype: DType) -> Result<Self> {
+        let count = tensor.shape().iter().product();
+        let copy = pass.workspace("copy", dtype.words(count));
+        cast(pass, (tensor.slot(), tensor.dtype()), (copy.slot(), dtype), count)?;
+        Ok(Self::Copy(copy))
+    }
+
+    pub(crate) fn slot(&self) -> Slot<'_> {
+        match self {
+            Self::AsGiven(tensor) => tensor.slot(),
+            Self::Copy(copy) => copy.slot(),
+        }
+    }
 }

@@ -367,6 +367,20 @@ pub(crate) fn linear<'a>(pass: &mut Pass<'_>, operands: &Linear<'a>, form: Form)
     Ok(())
 }
 
+/// Records y `[M,N]` = x `[M,K]` · w `[K,N]`, or that added to it, all f32, in the form that is chosen for it; `sizes` is M, K, N.
+pub(crate) fn multiply(
+    pass: &mut Pass<'_>,
+    x: Slot<'_>,
+    w: Slot<'_>,
+    y: Slot<'_>,
+    sizes: [usize; 3],
+    add: bool,
+) -> Result<()> {
+    let form = Shape { sizes, x: DType::F32, w: DType::F32, bias: false }.form(pass.gpu());
+    let (x, w_type) = ((x, DType::F32), DType::F32);
+    linear(pass, &Linear { x, w, bias: None, w_type, gated: None, y, add, sizes }, form)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

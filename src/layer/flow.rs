@@ -3,13 +3,13 @@
 use crate::attention::{Attention, Recorded, default_scale};
 use crate::dropout::Dropout;
 use crate::gpu::{Pass, Slot, Workspace};
-use crate::kernels::cast::cast;
+use crate::kernels::cast::{InType, cast};
 use crate::kernels::gate::gate;
 use crate::kernels::linear::{self, Linear, linear};
 use crate::layer::{CallOptions, CallOutput, OPERATION, OutputTensors, Plan};
 use crate::mask::Visibility;
 use crate::shapes::Dims;
-use crate::{DType, FeatureWidths, GroupedQueryAttention, Projection, Result, Tensor};
+use crate::{DType, GroupedQueryAttention, Projection, Result, Tensor};
 
 impl GroupedQueryAttention {
     /// The data flow. What a backward pass needs is only all there if it is to be kept.
@@ -23,7 +23,8 @@ impl GroupedQueryAttention {
     ) -> Result<(CallOutput, Intermediates)> {
         let Dims { batch: b, query_len: t, key_len: s, query_heads: h, key_heads: hkv, head_dim: d } =
             plan.dims;
-        let FeatureWidths { query: c, key: ck, value: cv } = self.widths;
+        let c = self.widths.query;
+        let [of_q, of_k, of_v, of_output] = self.projections(&plan.dims);
         let dtype = self.config.dtype.compute_dtype();
         let (weights, dropout) = (&self.weights, self.draw_dropout(options));
         let scores = output.attention_scores.as_ref().filter(|_| plan.scores);
@@ -33,13 +34,13 @@ impl GroupedQueryAttention {
         let out = f32s(pass, "out", &[b, t, h, d]);
         let lse = f32s(pass, "lse", &[b, h, t]);
 
-        let query = self.cast_input(pass, plan.query)?; // [B,T,C]
-        let key = self.cast_input(pass, plan.key)?; // [B,S,Ck]
-        let value = self.cast_input(pass, plan.value)?; // [B,S,Cv]
+        let query = InType::new(pass, plan.query, dtype)?; // [B,T,C]
+        let key = InType::new(pass, plan.key, dtype)?; // [B,S,Ck]
+        let value = InType::new(pass, plan.value, dtype)?; // [B,S,Cv]
 
-        project(pass, &weights.query, (query.slot(), dtype), None, q.slot(), [b * t, c, h * d])?;
-        project(pass, &weights.key, (key.slot(), dtype), None, k.slot(), [b * s, ck, hkv * d])?;
-        project(pass, &weights.value, (value.slot(), dtype), None, v.slot(), [b * s, cv, hkv * d])?;
+        project(pass, &weights.query, (query.slot(), dtype), None, q.slot(), of_q)?;
+        project(pass, &weights.key, (key.slot(), dtype), None, k.slot(), of_k)?;
+        project(pass, &weights.value, (value.slot(), dtype), None, v.slot(), of_v)?;
 
         let attention = Attention {
             operation: OPERATION,
@@ -63,15 +64,15 @@ impl GroupedQueryAttention {
             (None, _) => None,
             (Some(weights), Keep::Nothing) => {
                 // q has been read, and takes it.
-                let (query, sizes) = ((query.slot(), dtype), [b * t, c, h * d]);
-                project(pass, weights, query, Some(out.slot()), q.slot(), sizes)?;
+                let query = (query.slot(), dtype);
+                project(pass, weights, query, Some(out.slot()), q.slot(), of_q)?;
                 None
             }
             (Some(weights), Keep::Everything) => {
                 let own_gate = f32s(pass, "gate", &[b, t, h, d]);
                 let gated = f32s(pass, "gated", &[b, t, h, d]);
-                let (query, sizes) = ((query.slot(), dtype), [b * t, c, h * d]);
-                project(pass, weights, query, None, own_gate.slot(), sizes)?;
+                let query = (query.slot(), dtype);
+                project(pass, weights, query, None, own_gate.slot(), of_q)?;
                 gate(pass, [own_gate.slot(), out.slot(), gated.slot()], b * t * h * d)?;
                 Some(Gate { gate: own_gate, gated })
             }
@@ -81,13 +82,13 @@ impl GroupedQueryAttention {
             (None, Some(_)) => q.slot(),
             (None, None) => out.slot(),
         };
-        let (attended, sizes) = ((attended, DType::F32), [b * t, h * d, c]);
+        let attended = (attended, DType::F32);
         let result = output.attention_output.slot();
         if dtype == DType::F32 {
-            project(pass, &weights.attention_output, attended, None, result, sizes)?;
+            project(pass, &weights.attention_output, attended, None, result, of_output)?;
         } else {
             let wide = f32s(pass, "attention_output", &[b, t, c]);
-            project(pass, &weights.attention_output, attended, None, wide.slot(), sizes)?;
+            project(pass, &weights.attention_output, attended, None, wide.slot(), of_output)?;
             cast(pass, (wide.slot(), DType::F32), (result, dtype), b * t * c)?;
         }
         let called = CallOutput {
@@ -113,18 +114,6 @@ impl GroupedQueryAttention {
         };
         Ok((called, intermediates))
     }
-
-    /// An input in the policy's compute type.
-    fn cast_input(&self, pass: &mut Pass<'_>, tensor: &Tensor) -> Result<Input> {
-        let dtype = self.config.dtype.compute_dtype();
-        if tensor.dtype() == dtype {
-            return Ok(Input::AsGiven(tensor.clone()));
-        }
-        let count = tensor.shape().iter().product::<usize>();
-        let workspace = pass.workspace("input", dtype.words(count));
-        cast(pass, (tensor.slot(), tensor.dtype()), (workspace.slot(), dtype), count)?;
-        Ok(Input::Cast(workspace))
-    }
 }
 
 /// Whether a backward pass will follow.
@@ -134,14 +123,14 @@ pub(crate) enum Keep {
     Everything,
 }
 
-/// What a forward pass leaves, all f32 but for the inputs.
+/// What a forward pass leaves: the inputs in the policy's compute type, all else f32.
 pub(crate) struct Intermediates {
     /// `[B,T,C]`
-    pub(crate) query: Input,
+    pub(crate) query: InType,
     /// `[B,S,Ck]`
-    pub(crate) key: Input,
+    pub(crate) key: InType,
     /// `[B,S,Cv]`
-    pub(crate) value: Input,
+    pub(crate) value: InType,
     /// `[B,T,H,D]`
     pub(crate) q: Workspace,
     /// `[B,S,Hkv,D]`
@@ -162,21 +151,6 @@ pub(crate) struct Intermediates {
 pub(crate) struct Gate {
     pub(crate) gate: Workspace,
     pub(crate) gated: Workspace,
-}
-
-/// An input of the layer in the policy's compute type, cast if it had to be.
-pub(crate) enum Input {
-    AsGiven(Tensor),
-    Cast(Workspace),
-}
-
-impl Input {
-    pub(crate) fn slot(&self) -> Slot<'_> {
-        match self {
-            Input::AsGiven(tensor) => tensor.slot(),
-            Input::Cast(workspace) => workspace.slot(),
-        }
-    }
 }
 
 /// y `[M,N]` = x `[M,K]` · kernel `[K,N]` + bias `[N]`, and with `gated` sigmoid(that) ∘ gated; `sizes` is M, K, N.

@@ -9,13 +9,14 @@
 use crate::attention::default_scale;
 use crate::attention_backward::{AttentionGradient, check_gradient, check_sizes};
 use crate::gpu::{Pass, Slot, Tuning, Workspace};
-use crate::kernels::cast::cast;
+use crate::kernels::cast::InType;
 use crate::kernels::gate_backward::gate_backward;
-use crate::kernels::linear::{self, Linear, linear};
+use crate::kernels::linear::{self, multiply};
 use crate::kernels::sums::column_sums;
 use crate::kernels::tame::tame;
 use crate::kernels::transpose::transpose;
 use crate::kernels::{attention_backward, check_binding};
+use crate::layer::Plan;
 use crate::layer::flow::{Intermediates, Keep, f32s};
 use crate::shapes::Dims;
 use crate::training::regularizer::{Penalized, record_gradient, record_loss};
@@ -100,7 +101,7 @@ impl GroupedQueryAttention {
             ));
         }
         self.tune_plan(&plan, options).await?;
-        self.tune_backward(&plan.dims, &plan.masks.visibility(OPERATION, &plan.dims)?, options).await?;
+        self.tune_backward(&plan, options).await?;
         self.gpu
             .submit(OPERATION, |pass| {
                 let outputs = self.outputs(&plan)?;
@@ -155,29 +156,21 @@ impl GroupedQueryAttention {
         }
     }
 
-    async fn tune_backward(
-        &self,
-        dims: &Dims,
-        visibility: &crate::mask::Visibility,
-        options: &CallOptions<'_>,
-    ) -> Result<()> {
+    async fn tune_backward(&self, plan: &Plan<'_>, options: &CallOptions<'_>) -> Result<()> {
         if self.gpu.tuning() == Tuning::Off {
             return Ok(());
         }
-        for (rows, k, n) in self.projections(dims) {
+        for [rows, k, n] in self.projections(&plan.dims) {
             for sizes in [[rows, n, k], [k, rows, n]] {
                 linear::Shape { sizes, x: DType::F32, w: DType::F32, bias: false }.tune(&self.gpu).await?;
             }
         }
-        let dropout = options.training && self.config.dropout > 0.0;
-        attention_backward::Shape { dims: *dims, visibility: *visibility, dropout }.tune(&self.gpu).await
-    }
-
-    /// M, K and N of query, key, value and attention_output.
-    fn projections(&self, dims: &Dims) -> [(usize, usize, usize); 4] {
-        let &Dims { batch: b, query_len: t, key_len: s, query_heads: h, key_heads: hkv, head_dim: d } = dims;
-        let FeatureWidths { query: c, key: ck, value: cv } = self.widths;
-        [(b * t, c, h * d), (b * s, ck, hkv * d), (b * s, cv, hkv * d), (b * t, h * d, c)]
+        let shape = attention_backward::Shape {
+            dims: plan.dims,
+            visibility: plan.masks.visibility(OPERATION, &plan.dims)?,
+            dropout: options.training && self.config.dropout > 0.0,
+        };
+        shape.tune(&self.gpu).await
     }
 }
 
@@ -226,21 +219,14 @@ impl Tape<'_> {
         loss.write_zeros();
         for (name, variable) in layer.variables().named() {
             if let Some(regularizer) = layer.regularizer_of(&name) {
-                let own = wide(pass, variable)?;
-                let x = own.as_ref().map_or(variable.slot(), Workspace::slot);
-                record_loss(
-                    pass,
-                    regularizer,
-                    &Penalized::weight(&name, x, variable.shape()),
-                    1.0,
-                    loss.slot(),
-                )?;
+                let x = InType::new(pass, variable, DType::F32)?;
+                let penalized = Penalized::weight(&name, x.slot(), variable.shape());
+                record_loss(pass, regularizer, &penalized, 1.0, loss.slot())?;
             }
         }
         if let Some(regularizer) = &config.activity_regularizer {
-            let own = wide(pass, &self.output)?;
-            let output = own.as_ref().map_or(self.output.slot(), Workspace::slot);
-            for (x, count, times) in self.activities(output) {
+            let output = InType::new(pass, &self.output, DType::F32)?;
+            for (x, count, times) in self.activities(output.slot()) {
                 let penalized = Penalized { name: "activity", x, shape: &[count], row_axes: None };
                 record_loss(pass, regularizer, &penalized, times / self.dims.batch as f32, loss.slot())?;
             }
@@ -277,11 +263,11 @@ impl Tape<'_> {
 
         // attention_output = attended · W_o + b_o
         let own_d_output = self.own_d_output(pass, d_output)?;
-        let d_output = own_d_output.as_ref().map_or(d_output.slot(), Workspace::slot);
+        let d_output = own_d_output.slot();
         let attended = kept.gate.as_ref().map_or(kept.out.slot(), |gate| gate.gated.slot()); // [B,T,H,D]
         let d_attended = f32s(pass, "d_attended", &[b, t, h, d]);
         let output = (&layer.weights.attention_output, &weights.attention_output);
-        let x = Transposed::new(pass, (attended, DType::F32), [of_output.0, of_output.1], false)?;
+        let x = Transposed::new(pass, (attended, DType::F32), [of_output[0], of_output[1]], false)?;
         d_weights(pass, &x, d_output, of_output, output.1)?;
         d_input(pass, d_output, output.0, of_output, d_attended.slot(), false)?;
         drop(x);
@@ -324,7 +310,7 @@ impl Tape<'_> {
         // q = query · W_q + b_q, and so on
         let of = &layer.weights;
         let hides = kept.visibility.hides();
-        let query = Transposed::new(pass, (kept.query.slot(), dtype), [of_q.0, of_q.1], hides)?;
+        let query = Transposed::new(pass, (kept.query.slot(), dtype), [of_q[0], of_q[1]], hides)?;
         d_weights(pass, &query, dq.slot(), of_q, &weights.query)?;
         d_input(pass, dq.slot(), &of.query, of_q, d_query.slot(), false)?;
         if let (Some(gate), Some(of), Some(weights)) = (&kept.gate, &of.gate, &weights.gate) {
@@ -333,11 +319,11 @@ impl Tape<'_> {
             d_input(pass, dz, of, of_q, d_query.slot(), true)?;
         }
         drop(query);
-        let value = Transposed::new(pass, (kept.value.slot(), dtype), [of_v.0, of_v.1], hides)?;
+        let value = Transposed::new(pass, (kept.value.slot(), dtype), [of_v[0], of_v[1]], hides)?;
         d_weights(pass, &value, dv.slot(), of_v, &weights.value)?;
         d_input(pass, dv.slot(), &of.value, of_v, d_value.slot(), false)?;
         let key = match &d_key {
-            Some(_) => Transposed::new(pass, (kept.key.slot(), dtype), [of_k.0, of_k.1], hides)?,
+            Some(_) => Transposed::new(pass, (kept.key.slot(), dtype), [of_k[0], of_k[1]], hides)?,
             None => value,
         };
         d_weights(pass, &key, dk.slot(), of_k, &weights.key)?;
@@ -345,42 +331,24 @@ impl Tape<'_> {
 
         for ((name, variable), (_, gradient)) in layer.variables().named().into_iter().zip(weights.named()) {
             if let Some(regularizer) = layer.regularizer_of(&name) {
-                let own = wide(pass, variable)?;
-                let x = own.as_ref().map_or(variable.slot(), Workspace::slot);
-                let penalized = Penalized::weight(&name, x, variable.shape());
+                let x = InType::new(pass, variable, DType::F32)?;
+                let penalized = Penalized::weight(&name, x.slot(), variable.shape());
                 record_gradient(pass, regularizer, &penalized, 1.0, gradient.slot())?;
             }
         }
         Ok(Gradients { weights, query: d_query, value: d_value, key: d_key })
     }
 
-    /// The gradient of the output as f32, with that of the activity regularizer; `None` where that is `d_output` as it is.
-    fn own_d_output(&self, pass: &mut Pass<'_>, d_output: &Tensor) -> Result<Option<Workspace>> {
-        let penalized = self.layer.config.activity_regularizer.is_some();
-        if d_output.dtype() == DType::F32 && !penalized {
-            return Ok(None);
+    /// The gradient of the output as f32, with that of the activity regularizer.
+    fn own_d_output(&self, pass: &mut Pass<'_>, d_output: &Tensor) -> Result<InType> {
+        if self.layer.config.activity_regularizer.is_none() {
+            return InType::new(pass, d_output, DType::F32);
         }
-        let count = self.output.shape().iter().product::<usize>();
-        let own = pass.workspace("d_output", count as u64);
-        cast(pass, (d_output.slot(), d_output.dtype()), (own.slot(), DType::F32), count)?;
-        if penalized {
-            let wide = wide(pass, &self.output)?;
-            let output = wide.as_ref().map_or(self.output.slot(), Workspace::slot);
-            self.penalize(pass, (output, own.slot()), count, 2.0)?;
-        }
-        Ok(Some(own))
+        let own = InType::copy(pass, d_output, DType::F32)?;
+        let output = InType::new(pass, &self.output, DType::F32)?;
+        self.penalize(pass, (output.slot(), own.slot()), self.output.shape().iter().product(), 2.0)?;
+        Ok(own)
     }
-}
-
-/// An f32 copy of a tensor of another type.
-fn wide(pass: &mut Pass<'_>, tensor: &Tensor) -> Result<Option<Workspace>> {
-    if tensor.dtype() == DType::F32 {
-        return Ok(None);
-    }
-    let count = tensor.shape().iter().product::<usize>();
-    let wide = pass.workspace("wide", count as u64);
-    cast(pass, (tensor.slot(), tensor.dtype()), (wide.slot(), DType::F32), count)?;
-    Ok(Some(wide))
 }
 
 /// xᵀ `[K,M]` f32 of x `[M,K]`.
@@ -403,7 +371,7 @@ fn d_weights(
     pass: &mut Pass<'_>,
     x: &Transposed,
     dy: Slot<'_>,
-    (m, k, n): (usize, usize, usize),
+    [m, k, n]: [usize; 3],
     d_weights: &Projection<Tensor>,
 ) -> Result<()> {
     multiply(pass, x.0.slot(), dy, d_weights.kernel.slot(), [k, m, n], false)?;
@@ -418,25 +386,10 @@ fn d_input(
     pass: &mut Pass<'_>,
     dy: Slot<'_>,
     weights: &Projection<Tensor>,
-    (m, k, n): (usize, usize, usize),
+    [m, k, n]: [usize; 3],
     dx: Slot<'_>,
     add: bool,
 ) -> Result<()> {
     let w = Transposed::new(pass, (weights.kernel.slot(), weights.kernel.dtype()), [k, n], false)?;
     multiply(pass, dy, w.0.slot(), dx, [m, n, k], add)
-}
-
-/// y `[M,N]` = x `[M,K]` · w `[K,N]`, or that added to it; all f32.
-fn multiply(
-    pass: &mut Pass<'_>,
-    x: Slot<'_>,
-    w: Slot<'_>,
-    y: Slot<'_>,
-    sizes: [usize; 3],
-    add: bool,
-) -> Result<()> {
-    let shape = linear::Shape { sizes, x: DType::F32, w: DType::F32, bias: false };
-    let form = shape.form(pass.gpu());
-    let (x, w_type) = ((x, DType::F32), DType::F32);
-    linear(pass, &Linear { x, w, bias: None, w_type, gated: None, y, add, sizes }, form)
 }

@@ -1,8 +1,8 @@
 //! Losses: one number to make small, and its gradient for the output.
 
 use crate::attention::{check_device, check_float};
-use crate::gpu::{Pass, Slot, Workspace};
-use crate::kernels::cast::cast;
+use crate::gpu::{Pass, Slot};
+use crate::kernels::cast::InType;
 use crate::kernels::check_words;
 use crate::kernels::squared_error_backward::squared_error_backward;
 use crate::kernels::sums::{Map, Sums, sums};
@@ -48,30 +48,23 @@ pub async fn mean_squared_error(output: &Tensor, target: &Tensor) -> Result<Loss
     gpu.submit(OPERATION, |pass| {
         let value = Tensor::output(gpu, OPERATION, vec![1], DType::F32)?;
         let gradient = Tensor::output(gpu, OPERATION, output.shape().to_vec(), DType::F32)?;
-        let operands = [output, target].map(|tensor| (tensor.slot(), tensor.dtype()));
+        let output = InType::new(pass, output, DType::F32)?;
+        let target = InType::new(pass, target, DType::F32)?;
+        let operands = [output.slot(), target.slot()];
         record_mean_squared_error(pass, operands, count, value.slot(), gradient.slot())?;
         Ok(Loss { value, gradient })
     })
     .await
 }
 
-/// Records output and target `[count]` of any float type → value `[1]` and gradient `[count]`, f32. Slots must not overlap.
-pub(crate) fn record_mean_squared_error(
+/// Records output and target → value `[1]` and gradient; all but value are `[count]`, all f32. Slots must not overlap.
+fn record_mean_squared_error(
     pass: &mut Pass<'_>,
-    operands: [(Slot<'_>, DType); 2],
+    [output, target]: [Slot<'_>; 2],
     count: usize,
     value: Slot<'_>,
     gradient: Slot<'_>,
 ) -> Result<()> {
-    let mut wide = [None, None]; // [count] f32, of operands in half types
-    for (wide, &(x, dtype)) in wide.iter_mut().zip(&operands) {
-        if dtype != DType::F32 {
-            let workspace = pass.workspace("wide operand", count as u64);
-            cast(pass, (x, dtype), (workspace.slot(), DType::F32), count)?;
-            *wide = Some(workspace);
-        }
-    }
-    let [output, target] = [0, 1].map(|i| wide[i].as_ref().map_or(operands[i].0, Workspace::slot));
     let errors = Sums {
         x: output,
         other: Some(target),

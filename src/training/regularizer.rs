@@ -2,7 +2,7 @@
 
 use crate::gpu::{Pass, Slot, Workspace};
 use crate::kernels::l1_l2_backward::l1_l2_backward;
-use crate::kernels::linear::{Linear, Shape, linear};
+use crate::kernels::linear::multiply;
 use crate::kernels::normalize::{Vectors, normalize};
 use crate::kernels::normalize_backward::normalize_backward;
 use crate::kernels::off_diagonal_sign::off_diagonal_sign;
@@ -181,7 +181,7 @@ impl Orthogonal {
         sums(pass, &Sums { x, other: None, shape, map, factor: 1.0, accumulate: false, y: squares.slot() })?;
         normalize(pass, &vectors, x, squares.slot(), n.slot())?;
         transpose(pass, (n.slot(), DType::F32), [count, length], transposed.slot())?;
-        multiply(pass, n.slot(), transposed.slot(), p.slot(), [count, length, count])?;
+        multiply(pass, n.slot(), transposed.slot(), p.slot(), [count, length, count], false)?;
         Ok(Some(Self { vectors, squares, n, p }))
     }
 
@@ -200,7 +200,7 @@ impl Orthogonal {
 
         // dn = (dp + dpᵀ) · n, and dp is symmetric as p is.
         off_diagonal_sign(pass, 2.0 * factor, p.slot(), count)?;
-        multiply(pass, p.slot(), n.slot(), dn.slot(), [count, count, length])?;
+        multiply(pass, p.slot(), n.slot(), dn.slot(), [count, count, length], false)?;
         let products = Sums {
             x: n.slot(),
             other: Some(dn.slot()),
@@ -214,15 +214,4 @@ impl Orthogonal {
         let (n, dn) = (n.slot(), dn.slot());
         normalize_backward(pass, vectors, [n, dn], [squares.slot(), dots.slot()], gradient)
     }
-}
-
-/// y `[M,N]` = x `[M,K]` · w `[K,N]`, all f32; `sizes` is M, K, N.
-fn multiply(pass: &mut Pass<'_>, x: Slot<'_>, w: Slot<'_>, y: Slot<'_>, sizes: [usize; 3]) -> Result<()> {
-    let w_type = DType::F32;
-    let form = Shape { sizes, x: DType::F32, w: w_type, bias: false }.form(pass.gpu());
-    linear(
-        pass,
-        &Linear { x: (x, DType::F32), w, bias: None, w_type, gated: None, y, add: false, sizes },
-        form,
-    )
 }
