@@ -379,6 +379,16 @@ export function scaledDotProductAttention(
   options?: AttentionOptions,
 ): Promise<{ output: Tensor; lse: Tensor; scores?: Tensor; path: "fused" | "chained" }>;
 
+/**
+ * Which probabilities dropout keeps: 1, or 0 for those that it drops, `[B,H,T,S]` by rows. The pattern depends on nothing but
+ * these arguments; it is the one that a layer's call with this seed and the layer's `dropout` drops.
+ */
+export function dropoutKeeps(
+  sizes: { batch: number; heads: number; queries: number; keys: number },
+  probability: number,
+  seed: number | bigint,
+): Promise<Uint8Array>;
+
 /** One case of the conformance set. */
 export interface CheckResult {
   readonly name: string;
