@@ -10,7 +10,7 @@ use std::{env, fs};
 
 use crate::lavapipe26::Lavapipe26;
 use crate::steps::quoted;
-use crate::{debian, target_dir};
+use crate::{debian, is_ci, target_dir};
 
 /// How programs are made to use one adapter.
 pub(crate) struct Adapter {
@@ -200,7 +200,7 @@ fn swiftshader(ask: bool) -> Result<Adapter, String> {
         if !debian::is_debian() {
             return Err("comes with Debian's Chromium, and this is not Debian".into());
         }
-        if env::var("CI").as_deref() != Ok("true") {
+        if !is_ci() {
             return Err("not installed (it is where CI=true, with the package chromium-common)".into());
         }
         debian::install(&["chromium-common", "libvulkan1"], ask)?;

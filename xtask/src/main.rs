@@ -3,11 +3,14 @@
 mod adapters;
 mod debian;
 mod demo;
+mod folders;
 mod keras;
 mod lavapipe26;
 mod lint;
 mod steps;
 mod test;
+mod wasm;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -20,10 +23,14 @@ Usage: cargo xtask NAME
   demo   run a saved Keras layer on the best adapter and check it against the reference
   test   format, lints, docs, and every test on every adapter that this machine has or can get
   lint   format and lints alone
+  web    build the npm package for browsers and show its page on this machine (--port N: at this port);
+         with --check build it, and test it in Chromium
   keras  Keras itself loads the files that the library writes
 
 Where no adapter exists, demo and test say which software one they install, and install it. keras and test install Keras
-with pip below the target folder.
+with pip below the target folder. web installs what web/tools/package.json names with npm below the target folder, and
+takes rustup's target wasm32-unknown-unknown; what else it lacks (Node; Chromium; where rustup gets no target, Debian's
+compiler) it installs on Debian and names elsewhere.
 GQA_ADAPTER=NAME makes them use the adapter of that name, index or backend, and no other.";
 
 fn main() -> ExitCode {
@@ -32,16 +39,29 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(),
         ["test"] => test::run(),
         ["keras"] => steps::run(keras::steps(), AfterFailure::Stop),
+        ["web"] => web::run(0),
+        ["web", "--port", port] => match port.parse() {
+            Ok(port) => web::run(port),
+            Err(_) => usage_error(),
+        },
+        ["web", "--check"] => web::check(),
         ["lint"] => steps::run(lint::steps(), AfterFailure::Continue),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS
         }
-        _ => {
-            eprintln!("{USAGE}");
-            ExitCode::from(2)
-        }
+        _ => usage_error(),
     }
+}
+
+fn usage_error() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
+}
+
+/// Whether nobody is there to read that something was skipped.
+fn is_ci() -> bool {
+    std::env::var("CI").as_deref() == Ok("true")
 }
 
 /// The root of the workspace.

@@ -11,17 +11,28 @@ pub(crate) struct Step {
     work: Work,
     /// What to print of the command, where it is not what one would type.
     typed: Option<String>,
+    /// Whether it needs what the step before it makes.
+    needs_previous: bool,
 }
 
 enum Work {
     Run(Command),
+    Do(Box<dyn FnOnce() -> Result<(), String>>),
     Skip(String),
     Fail(String),
 }
 
 impl Step {
     pub(crate) fn new(name: impl Into<String>, command: Command) -> Self {
-        Self { name: name.into(), work: Work::Run(command), typed: None }
+        Self::of(name, Work::Run(command))
+    }
+
+    /// Work of xtask itself, or the reason why it failed.
+    pub(crate) fn doing(
+        name: impl Into<String>,
+        work: impl FnOnce() -> Result<(), String> + 'static,
+    ) -> Self {
+        Self::of(name, Work::Do(Box::new(work)))
     }
 
     /// The step, told as this line.
@@ -29,13 +40,50 @@ impl Step {
         Self { typed: Some(line), ..self }
     }
 
+    /// The step, skipped where the one before it did not pass, whatever happens after failures.
+    pub(crate) fn after_success(self) -> Self {
+        Self { needs_previous: true, ..self }
+    }
+
     pub(crate) fn skipped(name: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { name: name.into(), work: Work::Skip(reason.into()), typed: None }
+        Self::of(name, Work::Skip(reason.into()))
     }
 
     /// A step that has to be done and can't be, for this reason.
     pub(crate) fn impossible(name: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { name: name.into(), work: Work::Fail(reason.into()), typed: None }
+        Self::of(name, Work::Fail(reason.into()))
+    }
+
+    fn of(name: impl Into<String>, work: Work) -> Self {
+        Self { name: name.into(), work, typed: None, needs_previous: false }
+    }
+
+    fn is_work(&self) -> bool {
+        matches!(self.work, Work::Run(_) | Work::Do(_))
+    }
+
+    fn run(self) -> Outcome {
+        let start = Instant::now();
+        let done = match self.work {
+            Work::Skip(reason) => return Outcome::Skipped(reason),
+            Work::Fail(reason) => Err(format!("can't be done: {reason}")),
+            Work::Do(work) => work(),
+            Work::Run(mut command) => {
+                println!("    {}", self.typed.unwrap_or_else(|| written(&command)));
+                match command.status() {
+                    Ok(status) if status.success() => Ok(()),
+                    Ok(_) => return Outcome::Failed(start.elapsed()),
+                    Err(error) => Err(format!("could not be started: {error}")),
+                }
+            }
+        };
+        match done {
+            Ok(()) => Outcome::Passed(start.elapsed()),
+            Err(reason) => {
+                println!("    {reason}");
+                Outcome::Failed(start.elapsed())
+            }
+        }
     }
 }
 
@@ -57,30 +105,15 @@ pub(crate) fn run(steps: Vec<Step>, after_failure: AfterFailure) -> ExitCode {
     let (count, start) = (steps.len(), Instant::now());
     let mut outcomes = Vec::new();
     let mut stopped = false;
-    for (i, Step { name, work, typed }) in steps.into_iter().enumerate() {
+    let mut previous_passed = true;
+    for (i, step) in steps.into_iter().enumerate() {
+        let name = step.name.clone();
         println!("\n=== [{}/{count}] {name}", i + 1);
-        let outcome = match work {
-            Work::Skip(reason) => Outcome::Skipped(reason),
-            Work::Fail(reason) => {
-                println!("    can't be done: {reason}");
-                Outcome::Failed(Duration::ZERO)
-            }
-            Work::Run(_) if stopped => Outcome::Skipped("needs the step that failed".into()),
-            Work::Run(mut command) => {
-                println!("    {}", typed.unwrap_or_else(|| written(&command)));
-                let start = Instant::now();
-                match command.status() {
-                    Ok(status) if status.success() => Outcome::Passed(start.elapsed()),
-                    Ok(_) => Outcome::Failed(start.elapsed()),
-                    Err(error) => {
-                        println!("    could not be started: {error}");
-                        Outcome::Failed(start.elapsed())
-                    }
-                }
-            }
-        };
+        let needed = stopped && step.is_work() || step.needs_previous && !previous_passed;
+        let outcome = if needed { Outcome::Skipped("needs the step that failed".into()) } else { step.run() };
         println!("    {}", outcome.told());
         stopped |= after_failure == AfterFailure::Stop && matches!(outcome, Outcome::Failed(_));
+        previous_passed = matches!(outcome, Outcome::Passed(_));
         outcomes.push((name, outcome));
     }
     summary(&outcomes, start.elapsed())
