@@ -13,7 +13,11 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     // The package declares its own types: those of the glue would declare what is not offered.
-    let made = Bindgen::new().input_path(module).typescript(false).web(true).and_then(|b| b.generate(folder));
+    let mut bindgen = Bindgen::new();
+    bindgen.input_path(module).typescript(false);
+    // Without being told otherwise, the glue finds the module beside itself.
+    bindgen.omit_default_module_path(false);
+    let made = bindgen.web(true).and_then(|bindgen| bindgen.generate(folder));
     match made {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

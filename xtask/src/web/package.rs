@@ -27,7 +27,7 @@ const NAME: &str = "gqa_web";
 const LIMIT: usize = 700 << 10;
 
 /// How wasm-opt works. The module says what it needs of browsers; with `-all` wasm-opt uses what they don't have.
-const OPTIMISER: [&str; 1] = ["-O3"];
+const OPTIMISER: [&str; 1] = ["-Os"];
 
 pub(super) fn folder() -> PathBuf {
     target_dir().join("web/gqa-web")
