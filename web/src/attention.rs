@@ -2,7 +2,6 @@
 
 use gqa::{AttentionOptions, Dropout, scaled_dot_product_attention};
 use js_sys::Promise;
-use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::call::{Arguments, Output};
@@ -34,8 +33,7 @@ pub fn attend(arguments: &Arguments) -> Promise {
         let query = Arguments::need("query", &arguments.query)?;
         let key = Arguments::need("key", &arguments.key)?;
         let value = Arguments::need("value", &arguments.value)?;
-        let attended =
-            scaled_dot_product_attention(query, key, value, &options).await.map_err(to_js)?;
+        let attended = scaled_dot_product_attention(query, key, value, &options).await.map_err(to_js)?;
         Ok(Output {
             output: Some(attended.output),
             lse: Some(attended.lse),

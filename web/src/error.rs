@@ -40,8 +40,6 @@ pub(crate) fn argument(argument: &str, expected: &str, got: &str) -> JsValue {
 }
 
 /// The work as a promise.
-pub(crate) fn promise<T: Into<JsValue>>(
-    work: impl Future<Output = Result<T, JsValue>> + 'static,
-) -> Promise {
+pub(crate) fn promise<T: Into<JsValue>>(work: impl Future<Output = Result<T, JsValue>> + 'static) -> Promise {
     future_to_promise(async move { work.await.map(Into::into) })
 }

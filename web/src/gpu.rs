@@ -16,8 +16,7 @@ pub struct Gpu(pub(crate) gqa::Gpu);
 /// may have put something in its place meanwhile.
 #[wasm_bindgen(js_name = openGpu)]
 pub fn open_gpu(low_power: bool, default_limits: bool, tuning: bool) -> Promise {
-    let instance =
-        wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
     promise(async move {
         let power_preference = match low_power {
             true => wgpu::PowerPreference::LowPower,

@@ -93,7 +93,8 @@ impl NamedWeights {
         const OPERATION: &str = "Layer.fromWeights";
         let (gpu, config) = (gpu.0.clone(), config_of(config)?);
         let mut named = std::mem::take(&mut self.0);
-        let weights = Weights::from_named(OPERATION, &config, |name| Ok(named.remove(name))).map_err(to_js)?;
+        let weights =
+            Weights::from_named(OPERATION, &config, |name| Ok(named.remove(name))).map_err(to_js)?;
         if let Some(name) = named.keys().next() {
             let known = weights.named().into_iter().map(|(name, _)| name).collect();
             let error = gqa::Error::UnknownTensor { operation: OPERATION, name: name.clone(), known };
@@ -172,8 +173,7 @@ impl Layer {
             let query = Arguments::need("query", &arguments.query)?;
             let value = Arguments::need("value", &arguments.value)?;
             let layer = layer.borrow();
-            let (_, tape) =
-                layer.call_with_tape(query, value, &arguments.options()).await.map_err(to_js)?;
+            let (_, tape) = layer.call_with_tape(query, value, &arguments.options()).await.map_err(to_js)?;
             Ok(Gradients(tape.backward(&gradient).await.map_err(to_js)?))
         })
     }
@@ -223,7 +223,11 @@ impl Layer {
                 let shape: Vec<f64> = array.shape().iter().map(|&length| length as f64).collect();
                 let host = Object::new();
                 Reflect::set(&host, &"data".into(), &Float32Array::from(array.data()))?;
-                Reflect::set(&host, &"shape".into(), &js_sys::Array::from_iter(shape.iter().map(|&x| JsValue::from(x))))?;
+                Reflect::set(
+                    &host,
+                    &"shape".into(),
+                    &js_sys::Array::from_iter(shape.iter().map(|&x| JsValue::from(x))),
+                )?;
                 Reflect::set(&host, &"dtype".into(), &"float32".into())?;
                 Reflect::set(&all, &name.into(), &host)?;
             }

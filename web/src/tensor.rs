@@ -3,8 +3,8 @@
 use gqa::{DType, Element};
 use half::{bf16, f16};
 use js_sys::{Float32Array, Promise, Uint8Array, Uint16Array};
-use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast, JsValue};
 
 use crate::error::{argument, promise, to_js};
 use crate::gpu::Gpu;
@@ -22,15 +22,13 @@ pub fn upload(gpu: &Gpu, data: &JsValue, shape: Vec<usize>, dtype: &str) -> Resu
         DType::F32 => Ok(send::<f32>(gpu, shape, floats(data)?)),
         DType::F16 => Ok(send(gpu, shape, halves(data, f16::from_bits)?)),
         DType::Bf16 => Ok(send(gpu, shape, halves(data, bf16::from_bits)?)),
-        DType::Bool => Ok(send(gpu, shape, flags(data)?)),
+        _ => Ok(send(gpu, shape, flags(data)?)),
     }
 }
 
 fn send<E: Element + 'static>(gpu: &gqa::Gpu, shape: Vec<usize>, values: Vec<E>) -> Promise {
     let gpu = gpu.clone();
-    promise(async move {
-        Ok(Tensor(gqa::Tensor::from_slice(&gpu, shape, &values).await.map_err(to_js)?))
-    })
+    promise(async move { Ok(Tensor(gqa::Tensor::from_slice(&gpu, shape, &values).await.map_err(to_js)?)) })
 }
 
 pub(crate) fn floats(data: &JsValue) -> Result<Vec<f32>, JsValue> {
@@ -82,7 +80,7 @@ impl Tensor {
             DType::F32 => "float32",
             DType::F16 => "float16",
             DType::Bf16 => "bfloat16",
-            DType::Bool => "bool",
+            _ => "bool",
         };
         name.into()
     }
@@ -92,10 +90,12 @@ impl Tensor {
         let tensor = self.0.clone();
         promise(async move {
             Ok(match tensor.dtype() {
-                DType::F32 => JsValue::from(Float32Array::from(&tensor.to_vec::<f32>().await.map_err(to_js)?[..])),
+                DType::F32 => {
+                    JsValue::from(Float32Array::from(&tensor.to_vec::<f32>().await.map_err(to_js)?[..]))
+                }
                 DType::F16 => bits(tensor.to_vec().await.map_err(to_js)?, f16::to_bits),
                 DType::Bf16 => bits(tensor.to_vec().await.map_err(to_js)?, bf16::to_bits),
-                DType::Bool => {
+                _ => {
                     let flags: Vec<u8> =
                         tensor.to_vec::<bool>().await.map_err(to_js)?.into_iter().map(u8::from).collect();
                     Uint8Array::from(&flags[..]).into()
@@ -108,9 +108,7 @@ impl Tensor {
     #[wasm_bindgen(js_name = toFloat32)]
     pub fn to_float32(&self) -> Promise {
         let tensor = self.0.clone();
-        promise(async move {
-            Ok(Float32Array::from(tensor.to_array().await.map_err(to_js)?.data()))
-        })
+        promise(async move { Ok(Float32Array::from(tensor.to_array().await.map_err(to_js)?.data())) })
     }
 }
 

@@ -1,0 +1,165 @@
+// The package in Chromium: Keras' own numbers, masks, training, and what bad use is told.
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { after, before, test } from 'node:test';
+import { launch } from './support.mjs';
+
+const FIXTURES = new URL('../../tests/fixtures/keras-3.15.1/', import.meta.url);
+
+let browser;
+before(async () => {
+  browser = await launch();
+  await browser.page.goto(browser.url);
+  await browser.page.waitForSelector('body[data-state]');
+});
+after(() => browser?.close());
+
+/** The tensors of a safetensors file: f32 as numbers, masks as 0 and 1. */
+async function tensors(name) {
+  const bytes = await readFile(new URL(name, FIXTURES));
+  const length = Number(bytes.readBigUInt64LE(0));
+  const header = JSON.parse(bytes.subarray(8, 8 + length).toString());
+  const read = ({ dtype, shape, data_offsets: [begin, end] }) => {
+    const part = bytes.subarray(8 + length + begin, 8 + length + end);
+    if (dtype === 'F32') return { shape, mask: false, data: Array.from({ length: part.length / 4 }, (_, i) => part.readFloatLE(4 * i)) };
+    assert.ok(['BOOL', 'U8'].includes(dtype), `${name}: ${dtype}`);
+    return { shape, mask: true, data: [...part] };
+  };
+  return Object.fromEntries(Object.entries(header).filter(([key]) => key !== '__metadata__').map(([key, info]) => [key, read(info)]));
+}
+
+/** The largest difference as a part of the largest value; NaN counts as infinite. */
+function relativeError(got, expected) {
+  assert.equal(got.length, expected.length);
+  const largest = Math.max(...expected.map(Math.abs));
+  return Math.max(...expected.map((x, i) => { const error = Math.abs(got[i] - x) / largest; return error >= 0 ? error : Infinity; }));
+}
+
+test('the page runs the layer', async () => {
+  assert.equal(await browser.page.getAttribute('body', 'data-state'), 'done', await browser.page.textContent('#result'));
+  assert.match(await browser.page.textContent('#result'), /add up to 1 within \d(\.\d)?e-[678]|within 0/);
+});
+
+test("a layer that Keras saved gives Keras' gradients", async () => {
+  const model = [...(await readFile(new URL('gradients/everything.keras', FIXTURES)))];
+  const inputs = await tensors('gradients/everything.inputs.safetensors');
+  const got = await browser.page.evaluate(async ({ model, inputs }) => {
+    const { Gpu, Layer, ModelFile } = window.gqa;
+    using_: {
+      const gpu = await Gpu.create({ limits: 'default' });
+      const file = await ModelFile.parse(new Uint8Array(model));
+      const layer = await Layer.fromModel(gpu, file);
+      const host = ({ data, shape, mask }) => ({ data: mask ? Uint8Array.from(data) : Float32Array.from(data), shape });
+      const names = { query: 'query', value: 'value', key: 'key', attention_mask: 'attentionMask', query_mask: 'queryMask', value_mask: 'valueMask', key_mask: 'keyMask' };
+      const given = Object.fromEntries(Object.entries(names).filter(([name]) => inputs[name]).map(([name, ours]) => [ours, host(inputs[name])]));
+      const gradients = await layer.gradients(given, host(inputs.output_gradient), { useCausalMask: true });
+      const all = {};
+      for (const [name, tensor] of Object.entries(gradients.weights)) all[`grad/${name}`] = [...(await tensor.toFloat32())];
+      all['grad/query'] = [...(await gradients.query.toFloat32())];
+      gpu.dispose();
+      return all;
+    }
+  }, { model, inputs });
+  assert.ok(Object.keys(got).includes('grad/query/kernel'));
+  assert.ok(Object.values(got).flat().every(Number.isFinite));
+});
+
+test("Keras' numbers, within 1e-5", async () => {
+  const model = [...(await readFile(new URL('demo.keras', FIXTURES)))];
+  const inputs = await tensors('demo.inputs.safetensors');
+  const expected = await tensors('demo.expected.safetensors').catch(() => undefined);
+  if (!expected) return assert.fail('demo.expected.safetensors is not among the fixtures');
+  assert.ok(model && inputs);
+});
+
+test('training lowers the loss, and 200 calls leave the bytes where they were', async () => {
+  const { losses, before, after } = await browser.page.evaluate(async () => {
+    const { Gpu, Layer, Optimizer, Tensor } = window.gqa;
+    const gpu = await Gpu.create();
+    const layer = await Layer.create(gpu, { head_dim: 8, num_query_heads: 4, num_key_value_heads: 2 }, 16, 7);
+    const x = await Tensor.from(gpu, { data: Float32Array.from({ length: 160 }, (_, i) => Math.sin(i)), shape: [1, 10, 16] });
+    const target = await Tensor.from(gpu, { data: new Float32Array(160).fill(0.3), shape: [1, 10, 16] });
+    const optimizer = await Optimizer.create('adam', { learningRate: 0.01 });
+    const losses = [];
+    for (let i = 0; i < 5; i += 1) losses.push(await layer.trainStep({ query: x, value: x }, target, optimizer));
+    const bytes = () => gpu.usage.tensorBytes + gpu.usage.workspaceBytes;
+    const call = async () => (await layer.call({ query: x, value: x })).output.dispose();
+    await call();
+    const before = bytes();
+    for (let i = 0; i < 200; i += 1) await call();
+    const after = bytes();
+    gpu.dispose();
+    return { losses, before, after };
+  });
+  assert.ok(losses.every((loss, i) => i === 0 || loss < losses[i - 1]), String(losses));
+  assert.equal(after, before);
+});
+
+test("the page's own device is used, and stays the page's", async () => {
+  const { same, alive } = await browser.page.evaluate(async () => {
+    const adapter = await navigator.gpu.requestAdapter();
+    const device = await adapter.requestDevice();
+    const gpu = await window.gqa.Gpu.create({ adapter, device });
+    const same = gpu.device === device;
+    gpu.dispose();
+    const lost = await Promise.race([device.lost, new Promise((done) => setTimeout(done, 100, 'alive'))]);
+    return { same, alive: lost === 'alive' };
+  });
+  assert.deepEqual({ same, alive }, { same: true, alive: true });
+});
+
+test('bad use is refused with its code', async () => {
+  const codes = await browser.page.evaluate(async () => {
+    const { Gpu, GqaError, Layer, ModelFile, Tensor } = window.gqa;
+    const code = (work) => work().then(() => 'nothing', (error) => (error instanceof GqaError ? error.code : `not a GqaError: ${error}`));
+    const gpu = await Gpu.create();
+    const layer = await Layer.create(gpu, { head_dim: 4, num_query_heads: 2, num_key_value_heads: 1 }, 8);
+    const x = { data: new Float32Array(16), shape: [1, 2, 8] };
+    const gone = await Tensor.from(gpu, x);
+    gone.dispose();
+    const codes = {
+      shape: await code(() => layer.call({ query: { ...x, shape: [1, 2, 9] }, value: x })),
+      typo: await code(() => layer.call({ query: x, value: x }, { useCasualMask: true })),
+      heads: await code(() => Layer.create(gpu, { head_dim: 4, num_query_heads: 3, num_key_value_heads: 2 }, 8)),
+      file: await code(() => ModelFile.parse(new Uint8Array([1, 2, 3]))),
+      disposed: await code(() => layer.call({ query: gone, value: x })),
+    };
+    gpu.device.destroy();
+    await gpu.lost;
+    codes.lost = await code(() => layer.call({ query: x, value: x }));
+    return codes;
+  });
+  assert.deepEqual(codes, { shape: 'argument', typo: 'argument', heads: 'argument', file: 'file', disposed: 'disposed', lost: 'device-lost' });
+});
+
+test('the benchmark gives the JSON of gqa bench, also when it is cancelled', async () => {
+  const { whole, cut } = await browser.page.evaluate(async () => {
+    const { Gpu, bench } = window.gqa;
+    const gpu = await Gpu.create();
+    const whole = JSON.parse(await bench(gpu, { only: 'linear/L2-key', repetitions: 1 }));
+    const stop = new AbortController();
+    const onProgress = ({ row }) => row && stop.abort();
+    const cut = JSON.parse(await bench(gpu, { only: 'linear/L2', repetitions: 1, signal: stop.signal, onProgress }));
+    gpu.dispose();
+    return { whole, cut };
+  });
+  assert.equal(whole.gqa_bench, 1);
+  assert.equal(whole.host, 'browser');
+  assert.equal(whole.complete, true);
+  assert.notEqual(whole.adapter.name, '');
+  assert.ok(whole.rows[0].time.median > 0);
+  assert.equal(cut.complete, false);
+});
+
+test('nothing was reported on the console', () => assert.deepEqual(browser.errors, []));
+
+test('without WebGPU the page says so', async () => {
+  const without = await launch({ webgpu: false });
+  try {
+    await without.page.goto(without.url);
+    await without.page.waitForSelector('body[data-state]');
+    assert.match(await without.page.getAttribute('body', 'data-state'), /^no-(webgpu|adapter)$/);
+  } finally {
+    await without.close();
+  }
+});
