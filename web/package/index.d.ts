@@ -45,7 +45,7 @@ export type GqaErrorCode =
   | "unknown-tensor"
   /** Something that has been disposed was used. */
   | "disposed"
-  /** The work was cancelled by its `AbortSignal`. */
+  /** The work was cancelled by its `AbortSignal` before there was a result. */
   | "cancelled"
   /** WebGPU refused a command: a defect of this library or of the browser. */
   | "gpu"
@@ -66,9 +66,6 @@ export class GqaError extends Error {
 export default function init(
   source?: string | URL | Request | Response | BufferSource | WebAssembly.Module | Promise<Response>,
 ): Promise<void>;
-
-/** The version of this package. */
-export const version: string;
 
 /** How the adapter describes itself. */
 export interface AdapterInfo {
@@ -388,32 +385,6 @@ export function dropoutKeeps(
   probability: number,
   seed: number | bigint,
 ): Promise<Uint8Array>;
-
-/** One case of the conformance set. */
-export interface CheckResult {
-  readonly name: string;
-  /** Cases of a kind stand together: "masks", "dropout", … */
-  readonly group: string;
-  readonly passed: boolean;
-  /** The largest error as a part of the largest value, and what is allowed; absent if the case could not run. */
-  readonly error?: number;
-  readonly tolerance?: number;
-  /** Why it failed. */
-  readonly message?: string;
-  readonly milliseconds: number;
-  /** How many cases are done, this one included, and how many there are. */
-  readonly done: number;
-  readonly total: number;
-}
-
-/**
- * Runs the conformance set on this device: layers, attention and gradients against a naive f64 reference on the CPU.
- * Resolves with all results; cases that fail do not reject it.
- */
-export function check(
-  gpu: Gpu,
-  options?: { onResult?: (result: CheckResult) => void; signal?: AbortSignal },
-): Promise<readonly CheckResult[]>;
 
 export interface BenchProgress {
   /** Cases that are done (those under way count in parts), and how many there are. */
