@@ -25,7 +25,7 @@
 //!
 //! Everything is row-major. Start with [`Gpu`], [`Tensor`] and [`GroupedQueryAttention`]; weights come from Keras files
 //! through [`keras`], or from [`initializers`]. [`scaled_dot_product_attention`] is attention alone, and [`mod@reference`] the
-//! same meaning on the CPU in f64.
+//! same meaning on the CPU in f64; [`conformance`] tells whether an adapter computes that.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -34,6 +34,7 @@ mod attention;
 mod attention_backward;
 pub mod bench;
 mod config;
+pub mod conformance;
 mod dropout;
 mod dtype;
 mod error;

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Case, Inputs, bools, gpu, values};
+use common::{Case, OnGpu, bools, gpu, upload, values};
 use gqa::{
     Array, AttentionOptions, CallOptions, Config, DType, Dropout, Error, FeatureWidths, Gpu,
     GroupedQueryAttention, Tensor, Weights, scaled_dot_product_attention, wgpu,
@@ -210,7 +210,7 @@ fn outputs_that_do_not_fit() {
     let case = Case::new(Config::new(4, 6, 2), 8, [1, 3, 5]);
     let layer = case.layer(gpu());
     let data = case.data();
-    let inputs = Inputs::new(gpu(), &case, &data);
+    let inputs = upload(gpu(), &case, &data);
     let options = inputs.options(&case, false);
     let output = block_on(layer.allocate_output(&inputs.query, &inputs.value, &options)).unwrap();
     let mut encoder = gpu().device().create_command_encoder(&Default::default());
@@ -274,7 +274,7 @@ fn a_lost_device_is_an_error_and_not_a_hang() {
     let case = Case::new(Config::new(4, 6, 2), 8, [1, 3, 5]);
     let layer = case.layer(&gpu);
     let data = case.data();
-    let inputs = Inputs::new(&gpu, &case, &data);
+    let inputs = upload(&gpu, &case, &data);
     let output = block_on(layer.call(&inputs.query, &inputs.value, &inputs.options(&case, false))).unwrap();
     gpu.device().destroy();
     let read = block_on(output.attention_output.to_vec::<f32>());

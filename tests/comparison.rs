@@ -4,7 +4,7 @@
 mod common;
 
 use common::compare::compare;
-use common::{Case, Data, bools};
+use common::{Case, Data, OnGpu, bools};
 use gqa::{Array, Config};
 
 /// A case whose every axis has its own length, and what the reference gives for it.

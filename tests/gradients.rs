@@ -4,7 +4,7 @@
 mod common;
 
 use common::compare::compare;
-use common::{Case, Data, Inputs, gpu, read, values};
+use common::{Case, Data, OnGpu, gpu, read, upload, values};
 use gqa::{
     Array, AttentionPath, Config, DType, DTypePolicy, FeatureWidths, GroupedQueryAttention, OrthogonalMode,
     Regularizer, Tensor, Weights, reference,
@@ -132,7 +132,7 @@ fn expected(case: &Case, data: &Data, weights: &Weights) -> (Named, f64) {
 }
 
 fn got(case: &Case, layer: &GroupedQueryAttention, data: &Data) -> (Named, Option<f64>) {
-    let inputs = Inputs::new(layer.gpu(), case, data);
+    let inputs = upload(layer.gpu(), case, data);
     let d_output = block_on(Tensor::from_array(layer.gpu(), &d_output(case), DType::F32)).unwrap();
     let mut options = inputs.options(case, false);
     options.path = None;
@@ -245,7 +245,7 @@ fn gradients_are_the_same_bits_20_times_and_for_both_paths_nearly() {
     for run in 1..20 {
         assert!(got(&case, &layer, &data) == first, "run {run} gave other bits");
     }
-    let inputs = Inputs::new(gpu(), &case, &data);
+    let inputs = upload(gpu(), &case, &data);
     let d_output = block_on(Tensor::from_array(gpu(), &d_output(&case), DType::F32)).unwrap();
     let mut options = inputs.options(&case, false);
     options.path = Some(AttentionPath::Chained);
@@ -328,7 +328,7 @@ fn a_training_step_that_repeats_makes_nothing_new() {
     let gpu = block_on(gqa::Gpu::from_env()).unwrap();
     let (_, case) = cases().into_iter().find(|(what, _)| *what == "everything").unwrap();
     let data = case.data();
-    let (mut layer, inputs) = (case.layer(&gpu), Inputs::new(&gpu, &case, &data));
+    let (mut layer, inputs) = (case.layer(&gpu), upload(&gpu, &case, &data));
     let target = block_on(Tensor::from_array(&gpu, &d_output(&case), DType::F32)).unwrap();
     let mut optimizer = Optimizer::adam().with_global_clipnorm(Some(1.0));
     let mut options = inputs.options(&case, false);
@@ -362,7 +362,7 @@ fn mistakes_in_training_are_told() {
     use gqa::training::Optimizer;
     let case = Case::new(config(4, 4, 2), 6, [2, 3, 5]);
     let data = case.data();
-    let (layer, inputs) = (case.layer(gpu()), Inputs::new(gpu(), &case, &data));
+    let (layer, inputs) = (case.layer(gpu()), upload(gpu(), &case, &data));
     let options = inputs.options(&case, false);
     let tape = || block_on(layer.call_with_tape(&inputs.query, &inputs.value, &options)).unwrap().1;
     let tensor =

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Case, Inputs, PATHS, gpu, read};
+use common::{Case, OnGpu, PATHS, gpu, read, upload};
 use gqa::{AttentionPath, CallOptions, Config, DType, DTypePolicy, FeatureWidths, Tensor};
 use pollster::block_on;
 use proptest::prelude::*;
@@ -278,7 +278,7 @@ fn long_sequences_are_run_in_parts_that_fit() {
     case.dropout_seed = Some(1);
     let data = case.data();
     let layer = case.layer(gpu());
-    let inputs = Inputs::new(gpu(), &case, &data);
+    let inputs = upload(gpu(), &case, &data);
     let expected = case.expected(&data).attention_output;
     for path in PATHS {
         let options = CallOptions { path: Some(path), ..inputs.options(&case, false) };
@@ -294,7 +294,7 @@ fn the_path_is_chosen_by_what_is_asked_and_told() {
     let layer = case.layer(gpu());
     let mut path = |queries: usize, options: &CallOptions<'_>| {
         case.sizes[1] = queries;
-        let inputs = Inputs::new(gpu(), &case, &case.data());
+        let inputs = upload(gpu(), &case, &case.data());
         block_on(layer.call(&inputs.query, &inputs.value, options)).map(|output| output.path)
     };
     let plain = CallOptions::default();
@@ -328,7 +328,7 @@ fn calls_without_a_seed_differ_and_can_be_repeated() {
     let mut case = Case::new(Config { dropout: 0.5, seed: Some(11), ..config(4, 4, 2) }, 8, [1, 6, 9]);
     let data = case.data();
     let layer = case.layer(gpu());
-    let inputs = Inputs::new(gpu(), &case, &data);
+    let inputs = upload(gpu(), &case, &data);
     let options = CallOptions { training: true, ..Default::default() };
     let first = block_on(layer.call(&inputs.query, &inputs.value, &options)).unwrap();
     let second = block_on(layer.call(&inputs.query, &inputs.value, &options)).unwrap();
@@ -374,7 +374,7 @@ fn encode_writes_poisoned_outputs_whole_and_submits_nothing_itself() {
         let data = case.data();
         let layer = case.layer(gpu());
         let expected = case.got(&layer, &data);
-        let inputs = Inputs::new(gpu(), &case, &data);
+        let inputs = upload(gpu(), &case, &data);
         let options = inputs.options(&case, true);
         let poison = |tensor: &Tensor| {
             let count = tensor.shape().iter().product();
@@ -399,7 +399,7 @@ fn two_encoders_in_flight_do_not_disturb_each_other() {
     let mut case = Case::new(Config { dropout: 0.3, ..config(4, 4, 2) }, 8, [1, 6, 9]);
     let data = case.data();
     let layer = case.layer(gpu());
-    let inputs = Inputs::new(gpu(), &case, &data);
+    let inputs = upload(gpu(), &case, &data);
     let mut recorded = Vec::new();
     for seed in [1, 2] {
         case.dropout_seed = Some(seed);

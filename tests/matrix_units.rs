@@ -4,7 +4,7 @@
 mod common;
 
 use common::compare::compare;
-use common::{Case, read};
+use common::{Case, OnGpu, read};
 use gqa::{AttentionPath, Config, DTypePolicy, Gpu, MatrixUnits, Tuning, wgpu};
 use pollster::block_on;
 

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Case, Inputs, read};
+use common::{Case, OnGpu, read, upload};
 use gqa::{CallOptions, Config, DType, Gpu, Tensor, wgpu};
 use pollster::block_on;
 
@@ -95,7 +95,7 @@ fn calls_after_the_first_compile_nothing_and_leave_memory_where_it_was() {
     let data = case.data();
     let before_layer = gpu.usage().tensor_bytes;
     let layer = case.layer(&gpu);
-    let inputs = Inputs::new(&gpu, &case, &data);
+    let inputs = upload(&gpu, &case, &data);
     let call = || block_on(layer.call(&inputs.query, &inputs.value, &inputs.options(&case, false))).unwrap();
     drop(call());
     let warm = gpu.usage();
@@ -121,7 +121,7 @@ fn training_calls_make_nothing_new_either_though_each_has_its_own_seed() {
     let gpu = block_on(Gpu::from_env()).unwrap();
     let case = Case::new(Config { dropout: 0.5, ..Config::new(8, 6, 2) }, 15, [2, 9, 33]);
     let layer = case.layer(&gpu);
-    let inputs = Inputs::new(&gpu, &case, &case.data());
+    let inputs = upload(&gpu, &case, &case.data());
     let options = CallOptions { training: true, ..Default::default() };
     let call = || block_on(layer.call(&inputs.query, &inputs.value, &options)).unwrap();
     drop((call(), call()));
@@ -138,7 +138,7 @@ fn recording_again_makes_nothing_new() {
     let gpu = block_on(Gpu::from_env()).unwrap();
     let case = Case::new(Config::new(8, 6, 2), 15, [2, 9, 33]);
     let layer = case.layer(&gpu);
-    let inputs = Inputs::new(&gpu, &case, &case.data());
+    let inputs = upload(&gpu, &case, &case.data());
     let options = CallOptions { use_causal_mask: true, ..Default::default() };
     let output = block_on(layer.allocate_output(&inputs.query, &inputs.value, &options)).unwrap();
     let encode = || {
@@ -161,7 +161,7 @@ fn an_output_that_the_callers_commands_may_still_read_is_not_used_again() {
     let gpu = block_on(Gpu::from_env()).unwrap();
     let case = Case::new(Config::new(8, 6, 2), 15, [1, 9, 9]);
     let layer = case.layer(&gpu);
-    let inputs = Inputs::new(&gpu, &case, &case.data());
+    let inputs = upload(&gpu, &case, &case.data());
     let call = |x: &Tensor| block_on(layer.call(x, x, &Default::default())).unwrap().attention_output;
     // What recording reads, be it submitted after another call has run.
     let first = call(&inputs.query);
@@ -191,7 +191,7 @@ fn commands_recorded_before_a_call_and_submitted_after_it_leave_its_results_alon
     // Outputs as large as the intermediates.
     let case = Case::new(Config::new(8, 4, 2), 32, [2, 16, 16]);
     let (data, layer) = (case.data(), case.layer(&gpu));
-    let inputs = Inputs::new(&gpu, &case, &data);
+    let inputs = upload(&gpu, &case, &data);
     let options = CallOptions::default();
     let output = block_on(layer.allocate_output(&inputs.query, &inputs.value, &options)).unwrap();
     let zeros = block_on(Tensor::from_slice(&gpu, [2, 16, 32], &[0.0f32; 1024])).unwrap();

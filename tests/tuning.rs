@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Case, Inputs, read};
+use common::{Case, OnGpu, read, upload};
 use gqa::{CallOptions, ChoiceSource, Config, Gpu, Tuning};
 use pollster::block_on;
 
@@ -20,7 +20,7 @@ fn without_tuning_the_table_decides_and_says_so() {
     let gpu = block_on(Gpu::from_env()).unwrap();
     gpu.set_tuning(Tuning::Off);
     let (case, options) = (case(), CallOptions::default());
-    let (layer, inputs) = (case.layer(&gpu), Inputs::new(&gpu, &case, &case.data()));
+    let (layer, inputs) = (case.layer(&gpu), upload(&gpu, &case, &case.data()));
     assert!(gpu.choices().is_empty());
     let output = block_on(layer.call(&inputs.query, &inputs.value, &options)).unwrap();
     let choices = gpu.choices();
@@ -36,7 +36,7 @@ fn a_form_can_be_fixed_and_every_one_gives_the_same_numbers() {
     let gpu = block_on(Gpu::from_env()).unwrap();
     gpu.set_tuning(Tuning::Off);
     let (case, options) = (case(), CallOptions::default());
-    let (layer, inputs) = (case.layer(&gpu), Inputs::new(&gpu, &case, &case.data()));
+    let (layer, inputs) = (case.layer(&gpu), upload(&gpu, &case, &case.data()));
     // The output, and a gradient that all others go into.
     let call = || -> gqa::Result<[Vec<f64>; 2]> {
         let (called, tape) = block_on(layer.call_with_tape(&inputs.query, &inputs.value, &options))?;
@@ -83,7 +83,7 @@ fn process() {
     let case = case();
     let data = case.data();
     let layer = case.layer(&gpu);
-    let inputs = Inputs::new(&gpu, &case, &data);
+    let inputs = upload(&gpu, &case, &data);
     let options = CallOptions { use_causal_mask: true, ..Default::default() };
     let output = block_on(layer.call(&inputs.query, &inputs.value, &options)).unwrap();
     let buffers = gpu.usage().dispatches;

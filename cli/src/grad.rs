@@ -7,7 +7,7 @@ use gqa::keras::write_tensors;
 use gqa::{Array, CallOptions, DType, GroupedQueryAttention, Tensor, reference};
 
 use crate::inputs::Inputs;
-use crate::run::{judge, open_adapter, relative_error, spinner};
+use crate::run::{judge, open_adapter, spinner};
 use crate::source::{Loaded, Source, describe};
 use crate::{files, say};
 

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod bench;
+mod check;
 mod files;
 mod grad;
 mod inputs;
@@ -36,6 +37,8 @@ enum Command {
         /// A `.keras` archive, a `.weights.h5` or safetensors file, or a configuration JSON
         file: std::path::PathBuf,
     },
+    /// Compute a set of layers, gradients and dropout patterns on an adapter and compare them with the reference
+    Check(check::Args),
     /// Run a layer on inputs from a safetensors file
     Run(run::Args),
     /// Compute the gradients of a layer's output and regularization
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Adapters => adapters::print(),
         Command::Inspect { file } => inspect::print(&file),
+        Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Grad(args) => grad::run(&args),
         Command::Train(args) => train::run(&args),

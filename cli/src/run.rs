@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use gqa::conformance::relative_error;
 use gqa::keras::write_tensors;
 use gqa::{Array, CallOptions, Config, DType, Gpu, GroupedQueryAttention, Weights, reference};
 
@@ -170,16 +171,6 @@ pub(crate) fn judge(name: &str, error: f64, tolerance: f64) -> Result<()> {
         bail!("{name} is off from the reference by {error:.1e} of its largest value, past {tolerance:.0e}");
     }
     Ok(())
-}
-
-/// max |got − expected| / max |expected|; NaN if anything is.
-pub(crate) fn relative_error(got: &[f32], expected: &[f64]) -> f64 {
-    let scale = expected.iter().fold(0.0, |scale: f64, x| scale.max(x.abs()));
-    let worst = got.iter().zip(expected).fold(0.0, |worst: f64, (&got, &expected)| {
-        let error = (f64::from(got) - expected).abs();
-        if error.is_nan() || error > worst { error } else { worst }
-    });
-    if scale > 0.0 { worst / scale } else { worst }
 }
 
 /// A spinner on a terminal, nothing in a pipe.

@@ -26,6 +26,14 @@ fn adapters_are_listed_with_what_matters() {
 }
 
 #[test]
+fn an_adapter_is_checked_case_by_case() {
+    let text = succeeds(&["check"]);
+    let passed = text.lines().filter(|line| line.starts_with("passed")).count();
+    assert_eq!(passed, gqa::conformance::checks().len(), "{text}");
+    assert!(text.ends_with(&format!("all {passed} checks passed\n")), "{text}");
+}
+
+#[test]
 fn every_case_of_keras_runs_from_its_files_and_passes_its_check() {
     let folder = Folder::new();
     let rows: serde_json::Value =
@@ -175,7 +183,7 @@ fn every_command_of_the_readme_runs() {
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         count += 1;
     }
-    assert_eq!(count, 7, "commands in the README");
+    assert_eq!(count, 8, "commands in the README");
     for made in ["out.safetensors", "here.json", "report.html", "gradients.safetensors", "trained.keras"] {
         std::fs::remove_file(root.join(made)).unwrap();
     }

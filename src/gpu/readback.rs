@@ -55,6 +55,8 @@ pub(super) async fn read(gpu: &Gpu, source: &wgpu::Buffer, range: Slot<'_>) -> R
         Err(error) => return Err(Error::Gpu { operation: OPERATION, message: error.to_string() }),
     };
     staging.unmap();
+    // In browsers it would wait for the garbage collector.
+    staging.destroy();
     gpu.check()?;
     Ok(bytes)
 }

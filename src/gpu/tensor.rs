@@ -20,10 +20,18 @@ struct Inner {
     offset: u64,
     shape: Vec<usize>,
     dtype: DType,
-    /// Bytes that this tensor allocated, 0 over the caller's buffer.
-    allocated: u64,
-    /// Whether the buffer goes back to the pool: it came from there, and no commands but the library's own can read it.
-    recycled: AtomicBool,
+    origin: Origin,
+    /// Whether commands which the caller submits may use the buffer, at whatever time.
+    lent: AtomicBool,
+}
+
+/// Where a buffer came from, which says what becomes of it.
+#[derive(Clone, Copy, PartialEq)]
+enum Origin {
+    Caller,
+    /// It was made for this tensor.
+    New,
+    Pool,
 }
 
 /// A host type that a tensor can be made from and read into.
@@ -180,8 +188,7 @@ impl Tensor {
                 format!("{} bytes", buffer.size()),
             );
         }
-        let recycled = AtomicBool::new(false);
-        Ok(Self::wrap(Inner { gpu: gpu.clone(), buffer, offset, shape, dtype, allocated: 0, recycled }))
+        Ok(Self::wrap(gpu, buffer, offset, shape, dtype, Origin::Caller))
     }
 
     /// The length of each axis.
@@ -254,7 +261,7 @@ impl Tensor {
 
     /// Notes that commands which the caller submits may use the buffer, at whatever time.
     pub(crate) fn lend(&self) {
-        self.inner.recycled.store(false, Ordering::Relaxed);
+        self.inner.lent.store(true, Ordering::Relaxed);
     }
 
     /// An output of a call, which the library submits; to be called under an error scope.
@@ -265,7 +272,7 @@ impl Tensor {
         dtype: DType,
     ) -> Result<Self> {
         let bytes = padded_bytes(gpu, operation, &shape, dtype)?;
-        Ok(Self::own(gpu, super::pool::take_output(gpu, bytes), shape, dtype, true))
+        Ok(Self::own(gpu, super::pool::take_output(gpu, bytes), shape, dtype, Origin::Pool))
     }
 
     async fn upload(
@@ -299,32 +306,44 @@ impl Tensor {
             usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: mapped,
         });
-        Ok(Self::own(gpu, buffer, shape, dtype, false))
+        Ok(Self::own(gpu, buffer, shape, dtype, Origin::New))
     }
 
     /// A tensor that is all of a buffer of the library's own.
-    fn own(gpu: &Gpu, buffer: wgpu::Buffer, shape: Vec<usize>, dtype: DType, recycled: bool) -> Self {
-        let allocated = buffer.size();
-        gpu.inner().counters.tensor_bytes.fetch_add(allocated, Ordering::Relaxed);
-        let recycled = AtomicBool::new(recycled);
-        Self::wrap(Inner { gpu: gpu.clone(), buffer, offset: 0, shape, dtype, allocated, recycled })
+    fn own(gpu: &Gpu, buffer: wgpu::Buffer, shape: Vec<usize>, dtype: DType, origin: Origin) -> Self {
+        gpu.inner().counters.tensor_bytes.fetch_add(buffer.size(), Ordering::Relaxed);
+        Self::wrap(gpu, buffer, 0, shape, dtype, origin)
     }
 
     // wgpu's handles are not Send in browsers, where there is one thread.
     #[cfg_attr(target_arch = "wasm32", allow(clippy::arc_with_non_send_sync))]
-    fn wrap(inner: Inner) -> Self {
-        Self { inner: Arc::new(inner) }
+    fn wrap(
+        gpu: &Gpu,
+        buffer: wgpu::Buffer,
+        offset: u64,
+        shape: Vec<usize>,
+        dtype: DType,
+        origin: Origin,
+    ) -> Self {
+        let lent = AtomicBool::new(false);
+        Self { inner: Arc::new(Inner { gpu: gpu.clone(), buffer, offset, shape, dtype, origin, lent }) }
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         let inner = self.gpu.inner();
-        inner.counters.tensor_bytes.fetch_sub(self.allocated, Ordering::Relaxed);
-        if self.recycled.load(Ordering::Relaxed) {
-            super::pool::give_output(&self.gpu, self.buffer.clone());
-        } else {
-            lock(&inner.bind_groups).forget(&self.buffer);
+        if self.origin != Origin::Caller {
+            inner.counters.tensor_bytes.fetch_sub(self.buffer.size(), Ordering::Relaxed);
+        }
+        let lent = self.lent.load(Ordering::Relaxed);
+        if self.origin == Origin::Pool && !lent {
+            return super::pool::give_output(&self.gpu, self.buffer.clone());
+        }
+        lock(&inner.bind_groups).forget(&self.buffer);
+        // In browsers what is only dropped waits for the garbage collector, which knows nothing of the GPU's memory.
+        if cfg!(target_arch = "wasm32") && self.origin == Origin::New && !lent {
+            self.buffer.destroy();
         }
     }
 }

@@ -386,6 +386,33 @@ export function dropoutKeeps(
   seed: number | bigint,
 ): Promise<Uint8Array>;
 
+/** One case of the conformance set. */
+export interface CheckResult {
+  readonly name: string;
+  /** Cases of a kind stand together: "heads", "masks", "dropout", … */
+  readonly group: string;
+  readonly passed: boolean;
+  /** The largest error as a part of the largest value, NaN if the result has one; absent if the case could not run. */
+  readonly error?: number;
+  /** What is allowed; 0 where every bit counts. */
+  readonly tolerance?: number;
+  /** Why the case could not run. */
+  readonly message?: string;
+  readonly milliseconds: number;
+  /** How many cases are done, this one included, and how many there are. */
+  readonly done: number;
+  readonly total: number;
+}
+
+/**
+ * Runs the conformance set on this device: layers, attention, dropout and gradients against a naive f64 reference on the CPU.
+ * Resolves with all results; cases that fail do not reject it.
+ */
+export function check(
+  gpu: Gpu,
+  options?: { onResult?: (result: CheckResult) => void; signal?: AbortSignal },
+): Promise<readonly CheckResult[]>;
+
 export interface BenchProgress {
   /** Cases that are done (those under way count in parts), and how many there are. */
   readonly done: number;

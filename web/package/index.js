@@ -467,6 +467,35 @@ export class Optimizer extends Handle {
   }
 }
 
+export function check(gpu, options = {}) {
+  return on(gpu, async () => {
+    const { onResult, signal } = known("options", options, ["onResult", "signal"]);
+    const list = JSON.parse(wasm.listChecks());
+    const results = [];
+    for (const [index, names] of list.entries()) {
+      if (signal?.aborted) throw new GqaError("cancelled", `the check was cancelled after ${index} of ${list.length} cases`);
+      const outcome = await outcomeOf(gpu, index);
+      results.push(Object.freeze({ ...names, ...outcome, done: index + 1, total: list.length }));
+      onResult?.(results.at(-1));
+    }
+    return results;
+  });
+}
+
+/** What one check gave. One that can't be run has failed; a device that is lost ends them all. */
+async function outcomeOf(gpu, index) {
+  const start = performance.now();
+  const told = (outcome) => ({ ...outcome, milliseconds: performance.now() - start });
+  try {
+    const { error, ...outcome } = JSON.parse(await wasm.runCheck(Gpu.raw(gpu, "gpu"), index));
+    return told({ ...outcome, error: error ?? NaN });
+  } catch (cause) {
+    const error = toGqaError(cause);
+    if (["device-lost", "disposed"].includes(error.code)) throw error;
+    return told({ passed: false, message: error.message });
+  }
+}
+
 export function bench(gpu, options = {}) {
   return on(gpu, () => {
     known("options", options, ["suite", "only", "repetitions", "signal", "onProgress"]);

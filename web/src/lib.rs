@@ -11,6 +11,7 @@
 mod attention;
 mod bench;
 mod call;
+mod check;
 mod error;
 mod gpu;
 mod layer;

@@ -109,6 +109,25 @@ test("every case that Keras computed gives Keras' numbers", async () => {
   }
 });
 
+test('the conformance set passes, and can be cancelled', async () => {
+  const { all, told, cut } = await browser.page.evaluate(async () => {
+    const { Gpu, check } = window.gqa;
+    const gpu = await Gpu.create({ limits: 'default' });
+    const told = [];
+    const all = await check(gpu, { onResult: (result) => told.push(result) });
+    const stop = new AbortController();
+    const cut = await check(gpu, { signal: stop.signal, onResult: ({ done }) => done === 2 && stop.abort() }).catch(({ code, message }) => [code, message]);
+    gpu.dispose();
+    return { all, told, cut };
+  });
+  assert.ok(all.length > 30);
+  assert.deepEqual(told, all);
+  for (const { group, name, passed, error, tolerance, message, milliseconds } of all) {
+    assert.ok(passed && error <= tolerance && milliseconds > 0, `${group}: ${name}: ${message ?? error}`);
+  }
+  assert.equal(cut[0], 'cancelled', cut[1]);
+});
+
 test('training lowers the loss, and 200 calls leave the bytes where they were', async () => {
   const { losses, before, after } = await browser.page.evaluate(async () => {
     const { Gpu, Layer, Optimizer, Tensor } = window.gqa;
@@ -130,6 +149,40 @@ test('training lowers the loss, and 200 calls leave the bytes where they were', 
   });
   assert.ok(losses.every((loss, i) => i === 0 || loss < losses[i - 1]), String(losses));
   assert.equal(after, before);
+});
+
+test('what is disposed leaves the GPU at once, and not when garbage is collected', async () => {
+  const { early, late } = await browser.page.evaluate(async () => {
+    const { Gpu, Layer } = window.gqa;
+    const gpu = await Gpu.create();
+    const alive = new Map();
+    const create = gpu.device.createBuffer.bind(gpu.device);
+    gpu.device.createBuffer = (descriptor) => {
+      const buffer = create(descriptor);
+      const destroy = buffer.destroy.bind(buffer);
+      buffer.destroy = () => { alive.delete(buffer); destroy(); };
+      alive.set(buffer, descriptor.size);
+      return buffer;
+    };
+    const x = { data: Float32Array.from({ length: 160 }, (_, i) => Math.sin(i)), shape: [1, 10, 16] };
+    const queryMask = { data: new Uint8Array(10).fill(1), shape: [1, 10] };
+    const round = async () => {
+      const layer = await Layer.create(gpu, { head_dim: 8, num_query_heads: 4, num_key_value_heads: 2 }, 16, 7);
+      const { output } = await layer.call({ query: x, value: x, queryMask });
+      await output.data();
+      output.dispose();
+      layer.dispose();
+    };
+    const bytes = () => [...alive.values()].reduce((sum, size) => sum + size, 0);
+    for (let i = 0; i < 3; i += 1) await round();
+    const early = bytes();
+    for (let i = 0; i < 20; i += 1) await round();
+    const late = bytes();
+    gpu.dispose();
+    return { early, late };
+  });
+  assert.ok(early > 0);
+  assert.equal(late, early);
 });
 
 test("the page's own device is used, and stays the page's", async () => {

@@ -9,7 +9,8 @@ use crate::steps::{self, AfterFailure, Step};
 use crate::{cargo, demo, keras, lint, root, target_dir};
 
 /// The test targets that run kernels, beside the library's own tests, and so are worth running on every adapter.
-const DEVICE_TESTS: [&str; 5] = ["layer", "fixtures", "own_device", "gradients", "keras_training"];
+const DEVICE_TESTS: [&str; 6] =
+    ["conformance", "layer", "fixtures", "own_device", "gradients", "keras_training"];
 
 pub(crate) fn run() -> ExitCode {
     let adapters = match adapters::for_tests() {
