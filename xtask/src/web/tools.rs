@@ -8,8 +8,8 @@ use crate::debian::{self, run};
 use crate::steps::quietly;
 use crate::{folders, root, target_dir};
 
-/// The oldest Node with a test runner.
-const NODE: u32 = 18;
+/// The oldest Node that all of them run on.
+const NODE: u32 = 20;
 
 const CHROMIUM: [&str; 7] = [
     "/usr/bin/chromium",
