@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::adapters::{self, Adapter};
 use crate::steps::{self, AfterFailure, Step};
-use crate::{cargo, demo, keras, lint, root, target_dir};
+use crate::{cargo, demo, keras, lint, root, target_dir, web};
 
 /// The test targets that run kernels, beside the library's own tests, and so are worth running on every adapter.
 const DEVICE_TESTS: [&str; 6] =
@@ -36,6 +36,7 @@ pub(crate) fn run() -> ExitCode {
         steps.push(run_example(&adapters.main, &example));
     }
     steps.extend(demo::steps(&adapters.main));
+    steps.extend(web::steps());
     steps::run(steps, AfterFailure::Continue)
 }
 

@@ -45,7 +45,6 @@ pub(crate) fn check() -> ExitCode {
 }
 
 /// The steps of [`check`] for a machine that may lack what they need. On CI it may not.
-#[allow(dead_code, reason = "cargo xtask test will run them")]
 pub(crate) fn steps() -> Vec<Step> {
     check_steps(if is_ci() { Step::impossible } else { Step::skipped })
 }
