@@ -3,6 +3,7 @@ import { Check } from "./check.js";
 import { byId } from "./dom.js";
 import { isFatal, notice } from "./errors.js";
 import { Caller } from "./rpc.js";
+import { See } from "./see.js";
 import { connectTabs } from "./tabs.js";
 
 const query = new URLSearchParams(location.search);
@@ -17,6 +18,7 @@ const sections = {
       state("ready");
     },
   }),
+  see: new See(),
 };
 
 let caller;

@@ -25,6 +25,7 @@ const methods = {
   check: (_, { signal, tell }) => turns.shared(() => gqa.check(opened(), { signal, onResult: tell })),
 
   loadModel: ({ bytes }) => attention.load(bytes),
+  loadInputs: ({ bytes }) => attention.loadInputs(bytes),
   compute: (request) => turns.shared(() => attention.compute(request)),
 
   bench({ suite, only }, { signal, tell }) {
