@@ -51,7 +51,6 @@ export class Check {
     }
     if (work !== this.#work) return;
     byId("check-summary").textContent = this.#summary(ended);
-    byId("check-progress").value = ended ? byId("check-progress").value : 1;
     this.#buttons(false);
   }
 

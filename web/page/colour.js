@@ -24,7 +24,7 @@ function srgb(lightness, chroma, hue) {
 }
 
 /** The place on the way, 0 the dark end and 1 the pale one. */
-const along = (place) => srgb(0.25 + 0.73 * place, 0.015 + 0.105 * (1 - (2 * place - 1) ** 4), 275 - 170 * place);
+const along = (place) => srgb(0.25 + 0.73 * place, 0.015 + 0.08 * (1 - (2 * place - 1) ** 4), 275 - 170 * place);
 
 const WAY = Array.from({ length: STEPS }, (_, i) => along(i / (STEPS - 1)));
 

@@ -64,7 +64,7 @@ connectTabs(byId("tabs"), (id) => sections[id]?.shown?.());
 addEventListener("unhandledrejection", (event) => caller && fail(event.reason));
 const started = start();
 
-if (query.has("test")) window.gqaPage = { loseDevice: () => caller.call("loseDevice") };
+if (query.has("test")) window.gqaPage = { sections, loseDevice: () => caller.call("loseDevice") };
 // For the curious: the package in the page itself.
 window.gqa = await import("./gqa-web/index.js");
 document.body.dataset.state ??= "loading";

@@ -3,9 +3,10 @@ import { Cells } from "./cells.js";
 import { colourOf, gradient, isDark } from "./colour.js";
 import { h } from "./dom.js";
 
-/** The CSS pixels along a map and along a cell, at most. */
-const MAP = 260;
+/** The CSS pixels along a map and along a cell, at most; narrow pages have two maps beside each other. */
+const MAP = 188;
 const CELL = 20;
+const GAPS = 36;
 /** The least pixels of a cell that has room for a mark. */
 const MARKED = 4;
 
@@ -36,7 +37,8 @@ export class Maps {
     let largest = 0;
     for (const score of scores) largest = Math.max(largest, score);
     this.#shown = { scores, keeps, queries, keys, end: whole ? 1 : largest || 1 };
-    this.#maps.forEach((cells) => cells.resize(queries, keys, MAP, CELL));
+    const half = Math.floor((this.element.clientWidth - GAPS) / 2);
+    this.#maps.forEach((cells) => cells.resize(queries, keys, half > 100 ? Math.min(MAP, half) : MAP, CELL));
     this.draw();
   }
 
@@ -50,12 +52,12 @@ export class Maps {
       const context = cells.paint((i) => colourOf(scores[first + i] / end, dark));
       if (keeps && cells.pitch >= MARKED) markDropped(context, cells, keeps.subarray(first, first + queries * keys));
     });
-    this.legend.replaceChildren(
+    this.legend.replaceChildren(...[
       h("span", {}, "0"),
       h("span", { className: "scale", role: "img", "aria-label": `Colours of scores from 0 to ${figure(end)}`, style: { background: gradient(dark) } }),
       h("span", {}, figure(end)),
-      keeps ? h("span", { className: "key" }, h("span", { className: "dropped", "aria-hidden": "true" }), "dropped") : null,
-    );
+      keeps ? h("span", { className: "key" }, h("span", { className: "dropped", "aria-hidden": "true" }), "dropped") : "",
+    ]);
     this.legend.dataset.end = end;
   }
 

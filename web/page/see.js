@@ -1,5 +1,6 @@
 // The section that shows the attention scores of a layer.
 import { onScheme } from "./colour.js";
+import { argumentsOf } from "./config.js";
 import { byId, download, facts, takeFiles } from "./dom.js";
 import { isFatal, sentence } from "./errors.js";
 import { latest } from "./latest.js";
@@ -12,6 +13,7 @@ const by = (shape) => shape.join(" × ");
 
 export class See {
   #work;
+  #wanted = false;
   /** The files as they were taken: `{name, bytes}`. */
   #model;
   #inputs;
@@ -39,7 +41,14 @@ export class See {
   begin(work) {
     this.#work = work;
     if (this.#model) this.#take(this.#model, this.#inputs);
-    else this.#demo();
+    else if (this.#wanted) this.#demo();
+  }
+
+  /** Starts with the demo, when the section is shown first: the check has the GPU until then. */
+  shown() {
+    if (this.#wanted) return;
+    this.#wanted = true;
+    if (this.#work) this.#demo();
   }
 
   end() {
@@ -121,7 +130,8 @@ export class See {
 
   #title() {
     const entry = this.#entry;
-    const { config, widths } = entry ?? {};
+    const { widths } = entry ?? {};
+    const config = argumentsOf(entry?.config);
     const { num_query_heads: heads, num_key_value_heads: keyHeads, head_dim: dim } = config ?? {};
     byId("see-file").textContent = this.#model.name;
     const layer = config ? `${entry.name}: ${heads} query heads, ${keyHeads} key/value heads, head_dim ${dim}` : "";
@@ -141,7 +151,7 @@ export class See {
       const reasons = this.#layers.map(({ name, problem: reason }) => `${name}: ${reason}`).join("; ");
       return this.#fail(`${this.#model.name}: there is no attention layer in it that can be run. ${reasons}`);
     }
-    this.#controls.startFrom(entry.config);
+    this.#controls.startFrom(argumentsOf(entry.config));
     let told = problem;
     if (this.#shapes && entry.widths && this.#shapes.query[2] !== entry.widths.query && this.#controls.usesFile) {
       this.#controls.usesFile = false;
@@ -182,7 +192,7 @@ export class See {
 
   #draw() {
     if (!this.#result) return;
-    const { num_key_value_heads: keyHeads } = this.#entry.config;
+    const { num_key_value_heads: keyHeads } = argumentsOf(this.#entry.config);
     this.#maps.show(this.#result, { ...this.#controls.view, keyHeads });
   }
 
@@ -222,6 +232,7 @@ export class See {
 
   #busy(on) {
     byId("see").setAttribute("aria-busy", on);
+    byId("see-busy").hidden = !on;
   }
 
   #say(problem) {

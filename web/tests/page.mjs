@@ -1,7 +1,9 @@
 // The page in Chromium, as a person uses it.
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
-import { launch } from './support.mjs';
+import { fileURLToPath } from 'node:url';
+import { FIXTURES, launch, relativeError, tensors } from './support.mjs';
 
 let browser;
 let page;
@@ -14,6 +16,38 @@ async function open(address = '?test') {
 
 const text = (selector) => page.textContent(selector);
 const state = () => page.getAttribute('body', 'data-state');
+
+const fixture = (name) => fileURLToPath(new URL(name, FIXTURES));
+
+/** Waits until what was asked for is shown, or refused: a change that was made is at once under way. */
+const settled = () => page.waitForFunction(() => document.querySelector('#see').getAttribute('aria-busy') === 'false');
+
+/** Chooses files, or names with content of one's own. */
+async function choose(...files) {
+  await page.setInputFiles('#see-files', files);
+  await settled();
+}
+
+/** Changes a control as a person does. */
+async function change(selector, value) {
+  await page.locator(selector).evaluate((element, to) => {
+    if (element.type === 'checkbox' || element.type === 'radio') element.checked = to;
+    else element.value = to;
+    element.dispatchEvent(new Event('input', { bubbles: true }));
+  }, value);
+  await settled();
+}
+
+/** What the page shows: `{scores, scoresShape, output, keeps}` with numbers as arrays. */
+const shown = () => page.evaluate(() => {
+  const { scores, scoresShape, output, keeps } = window.gqaPage.sections.see.result;
+  return { scores: [...scores], scoresShape, output: [...output], keeps: keeps && [...keeps] };
+});
+
+/** The scores that lie beyond the diagonal, or where `hidden(i, j)` says. */
+function at({ scores, scoresShape: [, , queries, keys] }, hidden) {
+  return scores.filter((_, n) => hidden(Math.floor(n / keys) % queries, n % keys));
+}
 
 before(async () => {
   browser = await launch();
@@ -57,6 +91,179 @@ test('tabs follow the arrow keys and the hash', async () => {
   await page.evaluate(() => { location.hash = '#see'; });
   await page.waitForFunction(() => !document.querySelector('#see').hidden);
   assert.equal(await page.getAttribute('#tab-see', 'aria-selected'), 'true');
+});
+
+test('the demo gives the output that Keras computed', async () => {
+  await page.click('#tab-see');
+  await settled();
+  const { output, scores } = await shown();
+  const expected = await tensors('demo.expected.safetensors');
+  assert.ok(relativeError(output, expected.attention_output.data) <= 1e-5);
+  assert.equal(scores.length, 10 * 32 * 32);
+  assert.match(await text('#see-inputs-file'), /10 query heads, 2 key\/value heads, head_dim 8, 40 features; inputs of demo/);
+});
+
+test('heat maps have the colours of the scores', async () => {
+  const worst = await page.evaluate(async () => {
+    const { partOf, isDark } = await import('./colour.js');
+    const { scores, scoresShape: [, , queries, keys] } = window.gqaPage.sections.see.result;
+    const end = Number(document.querySelector('#see .legend').dataset.end);
+    let most = 0;
+    [...document.querySelectorAll('#see-maps canvas')].forEach((canvas, head) => {
+      const pitch = canvas.width / keys;
+      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      for (let i = 0; i < queries; i += 5) {
+        for (let j = 0; j < keys; j += 1) {
+          const pixel = 4 * (Math.floor((i + 0.5) * pitch) * canvas.width + Math.floor((j + 0.5) * pitch));
+          const part = partOf([...data.subarray(pixel, pixel + 3)], isDark());
+          most = Math.max(most, Math.abs(part - scores[(head * queries + i) * keys + j] / end));
+        }
+      }
+    });
+    return most;
+  });
+  assert.ok(worst <= 1 / 100, String(worst));
+});
+
+test('a map is read out by arrow keys and by the mouse', async () => {
+  const map = page.locator('#see-maps canvas').nth(3);
+  await map.focus();
+  for (const key of ['ArrowDown', 'ArrowDown', 'ArrowRight']) await map.press(key);
+  const { scores } = await shown();
+  const said = async () => /^Query head 3: query (\d+) attends to key (\d+): ([\de.-]+)$/.exec(await text('#see-readout')).slice(1).map(Number);
+  const [i, j, score] = await said();
+  assert.deepEqual([i, j], [2, 1]);
+  assert.ok(Math.abs(score - scores[(3 * 32 + 2) * 32 + 1]) < 1e-3);
+  const { width } = await map.boundingBox();
+  await map.hover({ position: { x: (5.5 * width) / 32, y: (9.5 * width) / 32 } });
+  assert.deepEqual((await said()).slice(0, 2), [9, 5]);
+});
+
+test('causal mask, window and padding hide what they must', async () => {
+  const later = (i, j) => j > i;
+  assert.ok(at(await shown(), later).every((score) => score === 0));
+  await change('#see-causal', false);
+  assert.ok(at(await shown(), later).some((score) => score > 0));
+  await change('#see-causal', true);
+  assert.ok(at(await shown(), (i, j) => i - j >= 12).every((score) => score === 0));
+  await change('#see-window', '');
+  assert.ok(at(await shown(), (i, j) => i - j >= 12).some((score) => score > 0));
+  await change('#see-window', '3');
+  assert.ok(at(await shown(), (i, j) => i - j >= 3).every((score) => score === 0));
+  assert.ok(at(await shown(), (i, j) => i - j === 2).some((score) => score > 0));
+  await change('#see-window', '0');
+  assert.match(await text('#see-problem'), /Sliding window must be a whole number from 1/);
+  await change('#see-window', '');
+  await change('#see-padding', '4');
+  assert.equal(await text('#see-problem'), '');
+  assert.ok(at(await shown(), (i, j) => j >= 28).every((score) => score === 0));
+  await change('#see-padding', '0');
+});
+
+test('a mask drawn by hand hides keys', async () => {
+  await page.click('#see-mask summary');
+  const canvas = page.locator('#see-mask canvas');
+  await canvas.focus();
+  for (const key of ['ArrowDown', 'ArrowDown', 'ArrowDown', 'ArrowRight', ' ']) await canvas.press(key);
+  await settled();
+  assert.match(await text('#see-mask [role=status]'), /Query 3, key 1: hidden/);
+  const hidden = (i, j) => i === 3 && j === 1;
+  assert.ok(at(await shown(), hidden).every((score) => score === 0));
+  const { x, y, width } = await canvas.boundingBox();
+  const cell = (n) => ((n + 0.5) * width) / 32;
+  await page.mouse.move(x + cell(0), y + cell(20));
+  await page.mouse.down();
+  await page.mouse.move(x + cell(10), y + cell(20), { steps: 30 });
+  await page.mouse.up();
+  await settled();
+  assert.ok(at(await shown(), (i, j) => i === 20 && j <= 10).every((score) => score === 0));
+  await page.click('#see-mask button');
+  await settled();
+  assert.ok(at(await shown(), hidden).some((score) => score > 0));
+});
+
+test('dropout marks what it drops and leaves the probabilities', async () => {
+  const without = await shown();
+  assert.equal(without.keeps, undefined);
+  await change('#see-dropout', '0.5');
+  const { keeps, scores, output } = await shown();
+  assert.deepEqual(scores, without.scores);
+  assert.notDeepEqual(output, without.output);
+  const kept = keeps.filter(Boolean).length / keeps.length;
+  assert.ok(Math.abs(kept - 0.5) < 0.05, String(kept));
+  await change('#see-dropout-seed', '2');
+  assert.notDeepEqual((await shown()).keeps, keeps);
+  await change('#see-dropout', '0');
+});
+
+for (const [name, model, layer, causal] of [
+  ['everything', 'options.keras', 'everything', true],
+  ['decoder_cross', 'several.keras', 'cross_attention', false],
+  ['all_masks', 'plain.keras', undefined, true],
+]) {
+  test(`files that are chosen give Keras' numbers: ${name}`, async () => {
+    await choose(fixture(model));
+    if (layer) await change('#see-layer', layer);
+    await choose(fixture(`${name}.inputs.safetensors`));
+    await change('#see-causal', causal);
+    assert.equal(await text('#see-problem'), '');
+    const got = await shown();
+    const expected = await tensors(`${name}.expected.safetensors`);
+    assert.ok(relativeError(got.output, expected.attention_output.data) <= 1e-5);
+    assert.ok(relativeError(got.scores, expected.attention_scores.data) <= 1e-5);
+  });
+}
+
+test('what is shown can be kept as safetensors', async () => {
+  const [file] = await Promise.all([page.waitForEvent('download'), page.click('#see-download')]);
+  assert.match(file.suggestedFilename(), /^plain\.attention\.outputs\.safetensors$/);
+  const kept = await tensors(await file.path());
+  const { output, scores, scoresShape } = await shown();
+  assert.deepEqual(kept.attention_output.data, output);
+  assert.deepEqual(kept.attention_scores.data, scores);
+  assert.deepEqual(kept.attention_scores.shape, scoresShape);
+});
+
+test('random inputs follow their lengths and seed', async () => {
+  await choose(fixture('plain.keras'));
+  assert.equal(await page.isChecked('#see-source-random'), true);
+  await change('#see-queries', '9');
+  await change('#see-keys', '5');
+  const first = await shown();
+  assert.deepEqual(first.scoresShape.slice(2), [9, 5]);
+  await change('#see-seed', '7');
+  assert.notDeepEqual((await shown()).scores, first.scores);
+  await change('#see-seed', '1');
+  assert.deepEqual((await shown()).scores, first.scores);
+});
+
+test('bad files are told by name and reason, and what was there stays', async () => {
+  const demo = await readFile(fixture('demo.keras'));
+  const file = (name, buffer) => ({ name, mimeType: 'application/octet-stream', buffer });
+  const header = (object) => {
+    const json = Buffer.from(JSON.stringify(object));
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(json.length));
+    return Buffer.concat([length, json]);
+  };
+  const bad = [
+    [file('cut.keras', demo.subarray(0, 5000)), /^cut\.keras: \S+/],
+    [file('empty.keras', Buffer.alloc(0)), /^empty\.keras: \S+/],
+    [file('notes.txt', Buffer.from('hello')), /^notes\.txt: this page takes/],
+    [file('short.safetensors', Buffer.alloc(3)), /^short\.safetensors: not a whole safetensors file/],
+    [file('odd.safetensors', header({ query: { dtype: 'F32', shape: [1, 2, 3], data_offsets: [0, 24] } })), /numbers of `query` end at byte 24 of 0/],
+    [file('other.safetensors', header({ weight: { dtype: 'F32', shape: [0], data_offsets: [0, 0] } })), /`weight` is no input of the layer/],
+  ];
+  for (const [given, message] of bad) {
+    await choose(given);
+    assert.match(await text('#see-problem'), message);
+    assert.equal((await shown()).scoresShape.length, 4, given.name);
+  }
+  await choose(fixture('demo.inputs.safetensors'));
+  assert.match(await text('#see-problem'), /query/);
+  await page.click('#see-demo');
+  await settled();
+  assert.equal(await text('#see-problem'), '');
 });
 
 test('a lost device is told, and starting again works', async () => {

@@ -76,7 +76,7 @@ export async function launch({ webgpu = true, folder = site } = {}) {
 
 export const FIXTURES = new URL('../../tests/fixtures/keras-3.15.1/', import.meta.url);
 
-/** The tensors of a safetensors file: f32 as numbers, halves as bits, masks as 0 and 1. */
+/** The tensors of a safetensors file, a fixture or any other: f32 as numbers, halves as bits, masks as 0 and 1. */
 export async function tensors(name) {
   const bytes = await readFile(new URL(name, FIXTURES));
   const length = Number(bytes.readBigUInt64LE(0));
