@@ -2,6 +2,7 @@
 import { Check } from "./check.js";
 import { byId } from "./dom.js";
 import { isFatal, notice } from "./errors.js";
+import { Measure } from "./measure.js";
 import { Caller } from "./rpc.js";
 import { See } from "./see.js";
 import { connectTabs } from "./tabs.js";
@@ -19,6 +20,8 @@ const sections = {
     },
   }),
   see: new See(),
+  // `?only=` measures the cases alone whose id or group contains it.
+  measure: new Measure({ only: query.get("only") ?? undefined }),
 };
 
 let caller;

@@ -275,6 +275,126 @@ test('a lost device is told, and starting again works', async () => {
   assert.equal(await text('#notices'), '');
 });
 
+/** Results of `gqa bench` on a made-up machine, `speed` times as fast as another. */
+function results(name, speed, { host = 'native', ...more } = {}) {
+  const row = (group, title, flops, ms) => {
+    const [min, lower, median, upper, max] = [0.9, 0.95, 1, 1.1, 1.3].map((factor) => (factor * ms) / speed);
+    return {
+      id: `${group}/${title}/f32`, kind: 'attention', group, title, dtype: 'f32', batch: 1, query_len: 512, key_len: 512, query_heads: 8,
+      key_heads: 2, head_dim: 64, features: 0, variant: 'fused rows 4×8', flops, bytes: 1e6, share_of_roofline: 0.4,
+      time: { repetitions: 10, min, lower_quartile: lower, median, upper_quartile: upper, max },
+    };
+  };
+  const rows = [
+    row('layer', 'L1 layer', 4e9, 31), row('layer', 'L2 layer', 9e9, 60), row('causal', 'A1 causal', 1e9, 12),
+    row('causal', 'A2 causal', 8e9, 55), row('decode', 'D1 decode', 2e7, 9), row('decode', 'D2 decode', 9e7, 0.5),
+  ];
+  return JSON.stringify({
+    gqa_bench: 1, gqa_version: '0.1.0', started_unix: 1767225600, host, suite: 'quick', complete: true,
+    adapter: { name, backend: 'Vulkan', driver: 'made up', driver_info: '1', device_type: 'DiscreteGpu' },
+    timing: 'gpu_timestamps', roofline: { f32_gflops: 900, copy_gbytes: 100 }, rows, skipped: [], ...more,
+  });
+}
+
+const json = (name, content) => ({ name, mimeType: 'application/json', buffer: Buffer.from(content) });
+
+test('a measurement can be cancelled and kept, and run to its end and exported', async () => {
+  await open('?test&only=linear/L2-key#measure');
+  await page.click('#measure-start');
+  await page.click('#measure-cancel');
+  await page.waitForFunction(() => /^Cancelled/.test(document.querySelector('#measure-status').textContent));
+  assert.equal(await page.isDisabled('#measure-export'), true);
+  await page.click('#measure-start');
+  await page.waitForFunction(() => /^Done: 1 row\.$/.test(document.querySelector('#measure-status').textContent));
+  const [file] = await Promise.all([page.waitForEvent('download'), page.click('#measure-export')]);
+  assert.equal(file.suggestedFilename(), 'gqa-bench-google-swiftshader.json');
+  const kept = await readFile(await file.path(), 'utf8');
+  const { gqa_bench: version, complete, rows } = JSON.parse(kept);
+  assert.deepEqual([version, complete, rows.map(({ id }) => id)], [1, true, ['linear/L2-key/f32']]);
+  assert.equal(await page.locator('#measure-charts svg g').count(), 1);
+
+  await page.setInputFiles('#measure-files', json('again.json', kept));
+  await page.waitForFunction(() => /^again\.json: these results are shown already/.test(document.querySelector('#measure-problem').textContent));
+  const faster = JSON.parse(kept);
+  faster.adapter.name = 'another';
+  faster.started_unix += 1;
+  for (const part of ['min', 'lower_quartile', 'median', 'upper_quartile', 'max']) faster.rows[0].time[part] /= 2;
+  await page.setInputFiles('#measure-files', json('faster.json', JSON.stringify(faster)));
+  await page.waitForFunction(() => document.querySelectorAll('#measure-runs li').length === 2);
+  assert.match(await text('#measure-runs li:nth-child(2)'), /another in a browser.* 2 times as fast as 1 over 1 shared row/);
+  assert.equal(await page.locator('#measure-charts svg g').count(), 2);
+});
+
+test('results of other machines stand side by side, and bad files are refused by name', async () => {
+  await open('?test#measure');
+  await page.setInputFiles('#measure-files', [json('a.json', results('Adapter A', 1)), json('b.json', results('Adapter A', 3, { gqa_version: '0.2.0' }))]);
+  await page.waitForFunction(() => document.querySelectorAll('#measure-runs li').length === 2);
+  assert.match(await text('#measure-runs li:nth-child(2)'), /Adapter A, gqa 0\.2\.0.* 3 times as fast as 1 over 6 shared rows/);
+  assert.equal(await page.locator('#measure-charts svg').count(), 3);
+  await page.selectOption('#measure-metric', 'ms');
+  assert.match(await text('#measure-charts'), /31 ms/);
+  await page.click('#measure-table summary');
+  assert.deepEqual(await page.locator('#measure-table tbody tr').first().locator('td').allTextContents(), ['31fused rows 4×8', '10.3fused rows 4×8']);
+  const bad = [
+    ['text.json', 'hello', /text\.json: it is not JSON/],
+    ['none.json', '{}', /none\.json: these are no results of gqa bench/],
+    ['newer.json', '{"gqa_bench": 2}', /newer\.json: the results have format version 2/],
+    ['empty.json', results('x', 1, { rows: [] }), /empty\.json: it has no rows/],
+    ['odd.json', results('x', 1, { rows: [{ id: 'a', time: { min: -1 } }] }), /odd\.json: `row `a`: time\.min` is -1/],
+    ['null.json', 'null', /null\.json: these are no results/],
+  ];
+  for (const [name, content, message] of bad) {
+    await page.setInputFiles('#measure-files', json(name, content));
+    await page.waitForFunction((start) => document.querySelector('#measure-problem').textContent.startsWith(start), name);
+    assert.match(await text('#measure-problem'), message);
+  }
+  await page.locator('#measure-runs button').first().click();
+  assert.equal(await page.locator('#measure-runs li').count(), 1);
+});
+
+test('everything that can be used has a name, and ids are unique', async () => {
+  const problems = await page.evaluate(() => {
+    const named = (element) =>
+      element.getAttribute('aria-label') || element.labels?.[0]?.textContent.trim() || (element.tagName === 'BUTTON' && element.textContent.trim()) ||
+      element.tagName === 'SUMMARY';
+    const used = [...document.querySelectorAll('button, input, select, textarea, canvas, [tabindex="0"], progress, svg')];
+    const ids = [...document.querySelectorAll('[id]')].map(({ id }) => id);
+    const refers = (name) => [...document.querySelectorAll(`[${name}]`)].map((element) => element.getAttribute(name));
+    return [
+      ...used.filter((element) => !named(element)).map((element) => `no name: ${element.outerHTML.slice(0, 100)}`),
+      ...ids.filter((id, i) => ids.indexOf(id) !== i).map((id) => `twice: ${id}`),
+      ...['aria-controls', 'aria-labelledby', 'aria-describedby'].flatMap(refers).filter((id) => !ids.includes(id)).map((id) => `nothing has the id ${id}`),
+    ];
+  });
+  assert.deepEqual(problems, []);
+});
+
+test('the page fits a phone', async () => {
+  await page.setViewportSize({ width: 360, height: 740 });
+  for (const tab of ['check', 'see', 'measure']) {
+    await page.click(`#tab-${tab}`);
+    if (tab === 'see') await settled();
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= 360), tab);
+  }
+  await page.setViewportSize({ width: 1280, height: 900 });
+});
+
+test('pictures of the page', { skip: !process.env.GQA_SCREENSHOTS }, async () => {
+  for (const width of [1280, 390]) {
+    await page.setViewportSize({ width, height: 900 });
+    await open(`?test&width=${width}`);
+    await page.setInputFiles('#measure-files', [json('a.json', results('Adapter A', 1)), json('b.json', results('Adapter B with a long name', 7))]);
+    for (const tab of ['check', 'see', 'measure']) {
+      await page.click(`#tab-${tab}`);
+      if (tab === 'see') await settled();
+      for (const colorScheme of ['light', 'dark']) {
+        await page.emulateMedia({ colorScheme });
+        await page.screenshot({ path: `${process.env.GQA_SCREENSHOTS}/${tab}-${colorScheme}-${width}.png`, fullPage: true });
+      }
+    }
+  }
+});
+
 test('nothing was reported on the console', () => assert.deepEqual(browser.errors, []));
 
 test('without WebGPU the page says what to do', async () => {
