@@ -8,8 +8,10 @@ const AXIS = 22;
 const TITLE = 20;
 const BAR = 16;
 const GAP = 10;
-/** The part of the width that bars take; the rest is for the figures after them. */
-const WIDTH = 74;
+/** The part of the width that bars take, in percent; the rest is for the figures after them. */
+const WIDTH = 78;
+/** What stands before the bars where there are several runs: their numbers. */
+const NUMBER = 16;
 /** Values further apart than this are drawn on a logarithmic axis, where small ones can still be told apart. */
 const WIDE = 40;
 export const COLOURS = 6;
@@ -18,6 +20,7 @@ export const series = (run) => `s${(run % COLOURS) + 1}`;
 
 /** Three figures, without an exponent where that is readable. */
 export function figure(x) {
+  if (x === 0) return "0";
   if (x >= 1e6 || x < 1e-3) return x.toExponential(1).replace("e+", "e");
   return x >= 100 ? String(Math.round(x)) : String(+x.toPrecision(3));
 }
@@ -25,14 +28,14 @@ export function figure(x) {
 /** What can be drawn of a row: a value, the least and the most of it, and its unit. */
 export const METRICS = {
   gflops: {
-    title: "GFLOP/s: more is better",
-    unit: "GFLOP/s",
+    title: "speed (GFLOP/s)",
+    unit: "GFLOP/s, more is better",
     of: ({ flops, time }) => [time.median, time.max, time.min].map((ms) => flops / ms / 1e6),
   },
-  ms: { title: "milliseconds: less is better", unit: "ms", of: ({ time }) => [time.median, time.min, time.max] },
+  ms: { title: "time (ms)", unit: "milliseconds, less is better", of: ({ time }) => [time.median, time.min, time.max] },
   share: {
-    title: "share of what the adapter could reach: 1 is the limit",
-    unit: "",
+    title: "share of the limit",
+    unit: "share of what the adapter could do at most: 1 is the limit",
     of: ({ share, time }) => [share, (share * time.median) / time.max, (share * time.median) / time.min],
   },
 };
@@ -59,13 +62,16 @@ export function chart({ group, lines }, metric, names) {
   const values = lines.flatMap(({ rows }) => rows.filter(Boolean).map((row) => of(row)[0]));
   const scale = axis(values);
   const x = (value) => `${(Math.min(1, Math.max(0, scale.place(value))) * WIDTH).toFixed(2)}%`;
+  const left = names.length > 1 ? NUMBER : 0;
   const parts = [];
+  const numbers = [];
   let top = AXIS;
   for (const { title, rows } of lines) {
-    parts.push(s("text", { class: "title", x: 0, y: top + 14 }, title));
+    numbers.push(s("text", { class: "title", x: 0, y: top + 14 }, title));
     top += TITLE;
     rows.forEach((row, run) => {
-      parts.push(bar(row && of(row), { top, run, scale, x, unit }));
+      parts.push(bar(row && of(row), { top, run, scale, x }));
+      if (left) numbers.push(s("text", { class: "mark first", x: 0, y: top + BAR / 2 + 4 }, String(run + 1)));
       top += BAR;
     });
     top += GAP;
@@ -74,11 +80,11 @@ export function chart({ group, lines }, metric, names) {
     s("line", { class: "grid", x1: x(mark), x2: x(mark), y1: AXIS - 4, y2: top }),
     s("text", { class: "mark", x: x(mark), y: AXIS - 9, ...(mark === scale.marks[0] && { class: "mark first" }) }, figure(mark)),
   ]);
-  const label = `${group}: ${lines.length} rows of ${names.join(" and ")}, ${unit || "share of the limit"}${scale.log ? ", logarithmic" : ""}. The table below has the numbers.`;
-  return { log: scale.log, svg: s("svg", { role: "img", "aria-label": label, width: "100%", height: top, class: "bars" }, marks, parts) };
+  const label = `${group}: ${lines.length} rows of ${names.join(" and ")}; ${unit}${scale.log ? ", logarithmic" : ""}. The table below has the numbers.`;
+  return { log: scale.log, svg: s("svg", { role: "img", "aria-label": label, width: "100%", height: top, class: "bars" }, numbers, s("g", { transform: `translate(${left})` }, marks, parts)) };
 }
 
-function bar(values, { top, run, scale, x, unit }) {
+function bar(values, { top, run, scale, x }) {
   const middle = top + BAR / 2;
   if (!values) return s("text", { class: "absent", x: 4, y: middle + 4 }, "not measured");
   const [value, least, most] = values;
@@ -88,5 +94,5 @@ function bar(values, { top, run, scale, x, unit }) {
     ? [s("line", { class: "stem", x1: 0, x2: x(value), y1: middle, y2: middle }), spread, s("circle", { cx: x(value), cy: middle, r: 4.5 })]
     : [s("rect", { x: 0, y: top + 2, width: x(value), height: BAR - 4, rx: 1.5 }), spread];
   const end = scale.place(most) > scale.place(value) ? most : value;
-  return s("g", { class: series(run) }, shape, s("text", { class: "value", x: x(end), dx: 8, y: middle + 4 }, `${figure(value)} ${unit}`.trim()));
+  return s("g", { class: series(run) }, shape, s("text", { class: "value", x: x(end), dx: 8, y: middle + 4 }, figure(value)));
 }

@@ -87,6 +87,7 @@ export class Measure {
   }
 
   #finish(text) {
+    if (JSON.parse(text).rows.length === 0) throw Object.assign(new Error("nothing was measured"), { code: "cancelled" });
     this.#text = text;
     this.#own = parse(text);
     const { complete, rows, skipped } = this.#own;
@@ -149,7 +150,8 @@ export class Measure {
     byId("measure-charts").replaceChildren(...groups.flatMap((group) => {
       const title = GROUPS[group.group] ?? group.group;
       const { svg, log } = chart({ ...group, group: title }, metric, names);
-      return [h("h3", {}, title, log ? h("span", { className: "quiet note" }, "logarithmic axis") : ""), svg];
+      const note = [METRICS[metric].unit, log ? "logarithmic axis" : ""].filter(Boolean).join(", ");
+      return [h("h3", {}, title, h("span", { className: "quiet note" }, note)), svg];
     }));
     byId("measure-table").querySelector("div").replaceChildren(groups.length > 0 ? table(groups, metric, names) : "");
   }
@@ -180,7 +182,7 @@ export class Measure {
 
 function table(groups, metric, names) {
   const { of, unit } = METRICS[metric];
-  const head = h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Row"), names.map((name) => h("th", { scope: "col", className: "number" }, name, unit ? `, ${unit}` : ""))));
+  const head = h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Row"), names.map((name) => h("th", { scope: "col", className: "number" }, name, h("span", { className: "variant" }, unit)))));
   const line = ({ id, title, rows }) => h("tr", {},
     h("th", { scope: "row" }, title, h("code", { className: "id" }, id)),
     rows.map((row) => h("td", { className: "number" }, row ? figure(of(row)[0]) : "–", row ? h("span", { className: "variant" }, row.variant) : null)));

@@ -18,14 +18,13 @@ export class Turns {
     }
   }
 
-  /** Does the work after everything before it, and nothing beside it. */
+  /** Does the work after everything before it, and nothing beside it; cancelled while it waits, it fails at once. */
   alone(work, signal) {
     const before = Promise.allSettled([this.#alone, ...this.#shared]);
-    const turn = before.then(() => {
-      if (signal?.aborted) throw cancelled();
-      return work();
-    });
-    this.#alone = turn.catch(() => {});
+    const aborted = new Promise((_, reject) => signal?.addEventListener("abort", () => reject(cancelled())));
+    aborted.catch(() => {});
+    const turn = Promise.race([before, aborted]).then(work);
+    this.#alone = Promise.allSettled([before, turn]);
     return turn;
   }
 }

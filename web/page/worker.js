@@ -4,6 +4,9 @@ import { Attention } from "./attention.js";
 import { serve } from "./rpc.js";
 import { Turns } from "./turns.js";
 
+// Loads while the page is still on its way to asking for it; where it fails, opening the GPU tells why.
+gqa.default().catch(() => {});
+
 let gpu;
 let attention;
 const turns = new Turns();
