@@ -67,7 +67,7 @@ export function chart({ group, lines }, metric, names) {
   const numbers = [];
   let top = AXIS;
   for (const { title, rows } of lines) {
-    numbers.push(s("text", { class: "title", x: 0, y: top + 14 }, title));
+    numbers.push(s("text", { class: "title", x: left + 4, y: top + 14 }, title));
     top += TITLE;
     rows.forEach((row, run) => {
       parts.push(bar(row && of(row), { top, run, scale, x }));

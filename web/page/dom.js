@@ -41,25 +41,23 @@ export function download(name, content, type = "application/octet-stream") {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
-/** Calls `take` with the files that are chosen with an input or dropped on a zone. */
-export function takeFiles(zone, input, take) {
+/**
+ * Calls `take` with the files that are chosen with an input, or dropped anywhere on the page while `section` is shown (it has
+ * the class "over" while they hang above it).
+ */
+export function takeFiles(section, input, take) {
   input.addEventListener("change", () => {
     const files = [...input.files];
     // The same file may be chosen again after it was changed.
     input.value = "";
     if (files.length > 0) take(files);
   });
-  const over = (on) => zone.classList.toggle("over", on);
-  zone.addEventListener("dragover", (event) => {
-    if (![...event.dataTransfer.types].includes("Files")) return;
-    event.preventDefault();
-    over(true);
-  });
-  zone.addEventListener("dragleave", (event) => zone.contains(event.relatedTarget) || over(false));
-  zone.addEventListener("drop", (event) => {
+  const over = (on) => section.classList.toggle("over", on);
+  addEventListener("dragover", (event) => over(!section.hidden && [...event.dataTransfer.types].includes("Files")));
+  addEventListener("dragleave", (event) => event.relatedTarget === null && over(false));
+  addEventListener("drop", (event) => {
     over(false);
-    if (event.dataTransfer.files.length === 0) return;
-    event.preventDefault();
-    take([...event.dataTransfer.files]);
+    const files = [...event.dataTransfer.files];
+    if (!section.hidden && files.length > 0) take(files);
   });
 }

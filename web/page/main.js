@@ -63,8 +63,10 @@ function fail(error) {
 }
 
 connectTabs(byId("tabs"), (id) => sections[id]?.shown?.());
+// A browser would leave the page to show a file that is dropped on it.
+for (const event of ["dragover", "drop"]) addEventListener(event, (dropped) => dropped.preventDefault());
 // What nobody foresaw is told too, instead of leaving a page that seems to wait.
-addEventListener("unhandledrejection", (event) => caller && fail(event.reason));
+addEventListener("unhandledrejection", (event) => caller && fail(event.reason ?? new Error("of unknown reason")));
 const started = start();
 
 if (query.has("test")) window.gqaPage = { sections, loseDevice: () => caller.call("loseDevice") };

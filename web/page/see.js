@@ -17,6 +17,7 @@ export class See {
   /** The files as they were taken: `{name, bytes}`. */
   #model;
   #inputs;
+  #taking = Promise.resolve();
   #layers = [];
   #shapes;
   #result;
@@ -90,8 +91,13 @@ export class See {
     return undefined;
   }
 
-  /** Takes files, of which either may be missing; where one is bad, what was there before it stays. */
-  async #take(model, inputs) {
+  /** Takes files, of which either may be missing, after those before; where one is bad, what was there before it stays. */
+  #take(model, inputs) {
+    this.#taking = this.#taking.then(() => this.#takeNow(model, inputs));
+    return this.#taking;
+  }
+
+  async #takeNow(model, inputs) {
     const work = this.#work;
     if (!work) return;
     this.#busy(true);

@@ -221,9 +221,22 @@ for (const [name, model, layer, causal] of [
   });
 }
 
+test('files can be dropped, too', async () => {
+  const files = await Promise.all(['demo.keras', 'demo.inputs.safetensors'].map(async (name) => ({ name, bytes: [...(await readFile(fixture(name)))] })));
+  await page.evaluate((dropped) => {
+    const dataTransfer = new DataTransfer();
+    for (const { name, bytes } of dropped) dataTransfer.items.add(new File([new Uint8Array(bytes)], name));
+    document.body.dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }));
+  }, files);
+  await page.waitForFunction(() => /inputs of demo/.test(document.querySelector('#see-inputs-file').textContent));
+  await settled();
+  await change('#see-causal', true);
+  assert.ok(relativeError((await shown()).output, (await tensors('demo.expected.safetensors')).attention_output.data) <= 1e-5);
+});
+
 test('what is shown can be kept as safetensors', async () => {
   const [file] = await Promise.all([page.waitForEvent('download'), page.click('#see-download')]);
-  assert.match(file.suggestedFilename(), /^plain\.attention\.outputs\.safetensors$/);
+  assert.match(file.suggestedFilename(), /^demo\.attention\.outputs\.safetensors$/);
   const kept = await tensors(await file.path());
   const { output, scores, scoresShape } = await shown();
   assert.deepEqual(kept.attention_output.data, output);
