@@ -1,7 +1,7 @@
 // The section that runs the conformance set.
 import { byId, facts, h } from "./dom.js";
 
-const short = (x) => (x === 0 ? "0" : x.toExponential(1).replace("e+0", ""));
+const short = (x) => (x === 0 ? "0" : Number.isNaN(x) ? "NaN" : x.toExponential(1).replace("e+0", ""));
 const bytes = (n) => (n >= 2 ** 30 ? `${+(n / 2 ** 30).toFixed(1)} GiB` : n >= 2 ** 20 ? `${Math.round(n / 2 ** 20)} MiB` : `${Math.round(n / 2 ** 10)} KiB`);
 
 export class Check {
@@ -113,16 +113,21 @@ export class Check {
 }
 
 function row({ name, passed, error, tolerance, message, milliseconds }) {
-  const share = error === undefined || !tolerance ? undefined : error / tolerance;
-  const measured = share === undefined
-    ? "–"
-    : [h("span", {}, `${short(error)} / ${short(tolerance)}`),
-      h("span", { className: "meter", "aria-hidden": true }, h("span", { style: { "inline-size": `${Math.min(100, share * 100 || 0)}%` } }))];
   return h("tr", { className: passed ? "pass" : "fail" },
     h("th", { scope: "row" }, name, message ? h("span", { className: "message" }, message) : null),
-    h("td", { className: "error" }, measured),
+    h("td", { className: "error" }, error === undefined ? "–" : measured(error, tolerance)),
     h("td", { className: "number" }, milliseconds < 10 ? milliseconds.toFixed(1) : Math.round(milliseconds)),
     h("td", { className: "verdict" }, passed ? "pass" : "fail"));
+}
+
+/** The error as a part of what is allowed. Where every bit counts (a tolerance of 0), any error is too much. */
+function measured(error, tolerance) {
+  const share = error === 0 ? 0 : error / tolerance;
+  const width = share <= 1 ? 100 * share : 100;
+  return [
+    h("span", {}, `${short(error)} / ${tolerance === 0 ? "0 (exact)" : short(tolerance)}`),
+    h("span", { className: "meter", "aria-hidden": true }, h("span", { style: { "inline-size": `${width}%` } })),
+  ];
 }
 
 function adapterFacts(adapter) {

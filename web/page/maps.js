@@ -50,7 +50,7 @@ export class Maps {
     this.#maps.forEach((cells, head) => {
       const first = head * queries * keys;
       const context = cells.paint((i) => colourOf(scores[first + i] / end, dark));
-      if (keeps && cells.pitch >= MARKED) markDropped(context, cells, keeps.subarray(first, first + queries * keys));
+      if (keeps && cells.pitch >= MARKED) markDropped(context, cells, (i) => scores[first + i] > 0 && !keeps[first + i]);
     });
     this.legend.replaceChildren(...[
       h("span", {}, "0"),
@@ -91,13 +91,13 @@ export class Maps {
   }
 }
 
-/** A corner of each cell that is dropped; the rest of it still shows its score. */
-function markDropped(context, { rows, columns, pitch }, keeps) {
+/** A corner of each cell that is dropped; the rest of it still shows its score. Where there is none, nothing is lost. */
+function markDropped(context, { rows, columns, pitch }, isDropped) {
   context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--bad");
   const side = Math.max(2, Math.round(pitch * 0.4));
   context.beginPath();
   for (let i = 0; i < rows * columns; i += 1) {
-    if (keeps[i]) continue;
+    if (!isDropped(i)) continue;
     const [x, y] = [(i % columns + 1) * pitch, Math.floor(i / columns) * pitch];
     context.moveTo(x - side, y);
     context.lineTo(x, y);

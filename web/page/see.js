@@ -120,7 +120,6 @@ export class See {
       this.#shapes = shapes;
       this.#controls.usesFile = true;
     }
-    if (this.#model) this.#title();
     if (loaded) this.#start(failed);
     else this.#ask(failed);
   }
@@ -142,7 +141,7 @@ export class See {
     byId("see-file").textContent = this.#model.name;
     const layer = config ? `${entry.name}: ${heads} query heads, ${keyHeads} key/value heads, head_dim ${dim}` : "";
     const features = widths ? `, ${widths.query} features` : "";
-    const inputs = this.#inputs ? `; inputs of ${this.#inputs.name}` : "";
+    const inputs = this.#controls.usesFile && this.#inputs ? `; inputs of ${this.#inputs.name}` : "; random inputs";
     byId("see-inputs-file").textContent = `${layer}${features}${inputs}`;
   }
 
@@ -163,13 +162,13 @@ export class See {
       this.#controls.usesFile = false;
       told ??= `${this.#inputs.name} has queries of ${this.#shapes.query[2]} features, and ${entry.name} takes ${entry.widths.query}: random inputs are shown instead.`;
     }
-    this.#title();
     return this.#ask(told);
   }
 
   #ask(problem = "") {
     if (!this.#work || !this.#entry) return problem ? this.#fail(problem) : undefined;
     this.#busy(true);
+    this.#title();
     this.#problem = problem;
     return this.#wish();
   }

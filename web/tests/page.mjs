@@ -418,6 +418,31 @@ test('pictures of the page', { skip: !process.env.GQA_SCREENSHOTS }, async () =>
 
 test('nothing was reported on the console', () => assert.deepEqual(browser.errors, []));
 
+for (const [code, title, sabotage] of [
+  ['no-webgpu', /This browser has no WebGPU/, "Object.defineProperty(navigator, 'gpu', { value: undefined });"],
+  ['no-adapter', /No graphics processor was found/, "navigator.gpu.requestAdapter = async () => null;"],
+  ['device', /can't be used/, "GPUAdapter.prototype.requestDevice = async () => { throw new Error('out of devices'); };"],
+  ['internal', /Something went wrong in this page/, "throw new Error('broken');"],
+]) {
+  test(`a worker that meets ${code} says so`, async () => {
+    const context = await browser.browser.newContext();
+    const other = await context.newPage();
+    const unhandled = [];
+    other.on('pageerror', (error) => unhandled.push(String(error)));
+    await context.route('**/worker.js', async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, body: `${sabotage}\n${await response.text()}` });
+    });
+    await other.goto(browser.url);
+    await other.waitForSelector(`body[data-state=${code}]`);
+    assert.match(await other.textContent('.notice h2'), title);
+    assert.equal(await other.locator('.notice button').count(), code.startsWith('no-') ? 0 : 1);
+    assert.equal(await other.isDisabled('#check-again'), true);
+    assert.deepEqual(unhandled, []);
+    await context.close();
+  });
+}
+
 test('without WebGPU the page says what to do', async () => {
   const without = await launch({ webgpu: false });
   try {
