@@ -32,6 +32,7 @@ export class See {
     byId("see-download").addEventListener("click", () => this.#download());
     takeFiles(byId("see"), byId("see-files"), (files) => this.#files(files));
     onScheme(() => this.#maps.draw());
+    addEventListener("resize", latest(() => this.#draw(), { delay: 150 }));
   }
 
   /** The latest result, as the worker gave it. */
