@@ -76,13 +76,13 @@ export class Check {
 
   #summary(ended) {
     const passed = this.#results.filter((result) => result.passed);
-    const largest = Math.max(0, ...passed.map(({ error }) => error ?? 0));
+    const largest = passed.reduce((most, result) => ((result.error ?? 0) > (most?.error ?? 0) ? result : most), undefined);
     const total = this.#results.at(0)?.total ?? 0;
     const failed = this.#results.length - passed.length;
     const parts = [`${passed.length} of ${total} pass`];
     if (failed > 0) parts.push(`${failed} fail`);
     if (ended) parts.push(ended);
-    else if (largest > 0) parts.push(`largest error ${short(largest)}`);
+    else if (largest) parts.push(`largest error ${short(largest.error)} of ${short(largest.tolerance)} allowed (${largest.name})`);
     return `${parts.join(", ")}.`;
   }
 
