@@ -2,9 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
-import { launch } from './support.mjs';
-
-const FIXTURES = new URL('../../tests/fixtures/keras-3.15.1/', import.meta.url);
+import { FIXTURES, inputsOf, launch, relativeError, tensors } from './support.mjs';
 
 let browser;
 before(async () => {
@@ -13,42 +11,6 @@ before(async () => {
   await browser.page.waitForSelector('body[data-state]');
 });
 after(() => browser?.close());
-
-/** The tensors of a safetensors file: f32 as numbers, halves as bits, masks as 0 and 1. */
-async function tensors(name) {
-  const bytes = await readFile(new URL(name, FIXTURES));
-  const length = Number(bytes.readBigUInt64LE(0));
-  const header = JSON.parse(bytes.subarray(8, 8 + length).toString());
-  const read = ({ dtype, shape, data_offsets: [begin, end] }) => {
-    const part = bytes.subarray(8 + length + begin, 8 + length + end);
-    if (dtype === 'F32') return { shape, mask: false, data: Array.from({ length: part.length / 4 }, (_, i) => part.readFloatLE(4 * i)) };
-    const half = { F16: 'float16', BF16: 'bfloat16' }[dtype];
-    if (half) return { shape, mask: false, dtype: half, data: Array.from({ length: part.length / 2 }, (_, i) => part.readUInt16LE(2 * i)) };
-    assert.ok(['BOOL', 'U8'].includes(dtype), `${name}: ${dtype}`);
-    return { shape, mask: true, data: [...part] };
-  };
-  return Object.fromEntries(Object.entries(header).filter(([key]) => key !== '__metadata__').map(([key, info]) => [key, read(info)]));
-}
-
-/** The largest difference as a part of the largest value; NaN counts as infinite. */
-function relativeError(got, expected) {
-  assert.equal(got.length, expected.length);
-  const largest = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 0) || 1;
-  return expected.reduce((worst, x, i) => {
-    const error = Math.abs(got[i] - x) / largest;
-    return error >= 0 ? Math.max(worst, error) : Infinity;
-  }, 0);
-}
-
-test('the page runs the layer', async () => {
-  assert.equal(await browser.page.getAttribute('body', 'data-state'), 'done', await browser.page.textContent('#result'));
-  assert.match(await browser.page.textContent('#result'), /add up to 1 within \d(\.\d)?e-[678]|within 0/);
-});
-
-const NAMES = { query: 'query', value: 'value', key: 'key', attention_mask: 'attentionMask', query_mask: 'queryMask', value_mask: 'valueMask', key_mask: 'keyMask' };
-
-/** What goes into a call: numbers as Keras took them. */
-const inputsOf = (found) => Object.fromEntries(Object.entries(NAMES).filter(([name]) => found[name]).map(([name, ours]) => [ours, found[name]]));
 
 test("gradients are Keras', on the limits that every WebGPU device has", async () => {
   const model = [...(await readFile(new URL('gradients/everything.keras', FIXTURES)))];
@@ -242,14 +204,3 @@ test('the benchmark gives the JSON of gqa bench, also when it is cancelled', asy
 });
 
 test('nothing was reported on the console', () => assert.deepEqual(browser.errors, []));
-
-test('without WebGPU the page says so', async () => {
-  const without = await launch({ webgpu: false });
-  try {
-    await without.page.goto(without.url);
-    await without.page.waitForSelector('body[data-state]');
-    assert.match(await without.page.getAttribute('body', 'data-state'), /^no-(webgpu|adapter)$/);
-  } finally {
-    await without.close();
-  }
-});

@@ -1,8 +1,10 @@
-// What the tests share: a server of the site, and Chromium on SwiftShader.
+// What the tests share: a server of the site, Chromium on SwiftShader, and Keras' own numbers.
 //
 // `cargo xtask web --check` sets GQA_SITE and GQA_PACKAGE (the site and the package that were built), GQA_TOOLS (the
 // folder whose node_modules hold playwright-core) and CHROMIUM (the browser).
+import assert from 'node:assert/strict';
 import { createReadStream, statSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { extname, join, normalize, resolve, sep } from 'node:path';
@@ -71,3 +73,36 @@ export async function launch({ webgpu = true, folder = site } = {}) {
     throw error;
   }
 }
+
+export const FIXTURES = new URL('../../tests/fixtures/keras-3.15.1/', import.meta.url);
+
+/** The tensors of a safetensors file, a fixture or any other: f32 as numbers, halves as bits, masks as 0 and 1. */
+export async function tensors(name) {
+  const bytes = await readFile(new URL(name, FIXTURES));
+  const length = Number(bytes.readBigUInt64LE(0));
+  const header = JSON.parse(bytes.subarray(8, 8 + length).toString());
+  const read = ({ dtype, shape, data_offsets: [begin, end] }) => {
+    const part = bytes.subarray(8 + length + begin, 8 + length + end);
+    if (dtype === 'F32') return { shape, mask: false, data: Array.from({ length: part.length / 4 }, (_, i) => part.readFloatLE(4 * i)) };
+    const half = { F16: 'float16', BF16: 'bfloat16' }[dtype];
+    if (half) return { shape, mask: false, dtype: half, data: Array.from({ length: part.length / 2 }, (_, i) => part.readUInt16LE(2 * i)) };
+    assert.ok(['BOOL', 'U8'].includes(dtype), `${name}: ${dtype}`);
+    return { shape, mask: true, data: [...part] };
+  };
+  return Object.fromEntries(Object.entries(header).filter(([key]) => key !== '__metadata__').map(([key, info]) => [key, read(info)]));
+}
+
+/** The largest difference as a part of the largest value; NaN counts as infinite. */
+export function relativeError(got, expected) {
+  assert.equal(got.length, expected.length);
+  const largest = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 0) || 1;
+  return expected.reduce((worst, x, i) => {
+    const error = Math.abs(got[i] - x) / largest;
+    return error >= 0 ? Math.max(worst, error) : Infinity;
+  }, 0);
+}
+
+const NAMES = { query: 'query', value: 'value', key: 'key', attention_mask: 'attentionMask', query_mask: 'queryMask', value_mask: 'valueMask', key_mask: 'keyMask' };
+
+/** What goes into a call: numbers as Keras took them. */
+export const inputsOf = (found) => Object.fromEntries(Object.entries(NAMES).filter(([name]) => found[name]).map(([name, ours]) => [ours, found[name]]));
