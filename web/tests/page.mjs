@@ -1,6 +1,6 @@
 // The page in Chromium, as a person uses it.
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { FIXTURES, launch, relativeError, tensors } from './support.mjs';
@@ -385,6 +385,7 @@ test('a measurement can be cancelled and kept, and run to its end and exported',
   const [file] = await Promise.all([page.waitForEvent('download'), page.click('#measure-export')]);
   assert.equal(file.suggestedFilename(), 'gqa-bench-google-swiftshader.json');
   const kept = await readFile(await file.path(), 'utf8');
+  if (process.env.GQA_RESULTS) await writeFile(process.env.GQA_RESULTS, kept);
   const { gqa_bench: version, complete, rows } = JSON.parse(kept);
   assert.deepEqual([version, complete, rows.map(({ id }) => id)], [1, true, ['linear/L2-key/f32']]);
   assert.equal(await page.locator('#measure-charts svg g[class]').count(), 1);

@@ -1,7 +1,8 @@
 // What the tests share: a server of the site, Chromium on SwiftShader, and Keras' own numbers.
 //
 // `cargo xtask web --check` sets GQA_SITE and GQA_PACKAGE (the site and the package that were built), GQA_TOOLS (the
-// folder whose node_modules hold playwright-core) and CHROMIUM (the browser).
+// folder whose node_modules hold playwright-core), CHROMIUM (the browser) and GQA_RESULTS (where the benchmark results that
+// the page exports go, for `gqa report`).
 import assert from 'node:assert/strict';
 import { createReadStream, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';

@@ -8,11 +8,11 @@ mod serve;
 mod tools;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::{fs, io};
 
 use crate::steps::{self, AfterFailure, Step};
-use crate::{is_ci, root};
+use crate::{cargo, is_ci, root, target_dir};
 
 /// What the tests share; every other script of the folder is a test.
 const SUPPORT: &str = "support.mjs";
@@ -62,7 +62,24 @@ fn check_steps(missing: fn(&'static str, String) -> Step) -> Vec<Step> {
         Err(reason) => Ok(missing(what, reason)),
     };
     steps.push(tests.unwrap_or_else(|reason| Step::impossible(what, reason)));
+    steps.extend(report_steps());
     steps
+}
+
+/// The command makes its report of what the page exported. It is built as `cargo test` does, which may have done so.
+fn report_steps() -> [Step; 2] {
+    let build = cargo(["build", "--profile", "test", "--workspace", "--bin", "gqa"]);
+    let gqa = target_dir().join("debug").join(format!("gqa{}", std::env::consts::EXE_SUFFIX));
+    let mut report = Command::new(gqa);
+    report.current_dir(root()).arg("report").arg(results());
+    report.arg("-o").arg(target_dir().join("web/report.html"));
+    let build = Step::new("build the command", build).after_success();
+    [build, Step::new("a report of what the page measured", report).after_success()]
+}
+
+/// Where the tests put what the page exports.
+fn results() -> PathBuf {
+    target_dir().join("web/results.json")
 }
 
 /// Node's test runner on the scripts of `web/tests`; what it passes on to them is told in `web/tests/support.mjs`.
@@ -75,6 +92,13 @@ fn browser_tests(what: &str, chromium: PathBuf) -> Result<Step, String> {
     node.arg("--test").args(tests);
     node.env("GQA_SITE", package::site()).env("GQA_PACKAGE", package::folder());
     node.env("GQA_TOOLS", tools::installed()?).env("CHROMIUM", chromium);
+    // That of an earlier run would be no result of this one.
+    if let Err(error) = fs::remove_file(results())
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(format!("{}: {error}", results().display()));
+    }
+    node.env("GQA_RESULTS", results());
     Ok(Step::new(what, node).after_success())
 }
 
