@@ -24,7 +24,7 @@ const EXPLAINED = {
       "Turn on hardware acceleration in the browser's settings (“Use graphics acceleration when available”), and restart it.",
       "Update the graphics driver: browsers refuse drivers with known faults. chrome://gpu says why.",
       "On Linux, start Chrome with --enable-unsafe-webgpu, and with --enable-features=Vulkan if that is not enough.",
-      "Without a graphics processor, Chrome can use a CPU: start it with --enable-unsafe-webgpu --use-webgpu-adapter=swiftshader.",
+      "Without a graphics processor, Chrome can use a CPU: start it with --enable-unsafe-webgpu --use-webgpu-adapter=swiftshader",
     ],
   },
   device: {
