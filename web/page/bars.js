@@ -59,7 +59,7 @@ export function axis(values) {
 /** The bars of one group; `names` are the runs' names, for those who can't see them. */
 export function chart({ group, lines }, metric, names) {
   const { of, unit } = METRICS[metric];
-  const values = lines.flatMap(({ rows }) => rows.filter(Boolean).map((row) => of(row)[0]));
+  const values = lines.flatMap(({ rows }) => rows.filter(Boolean).flatMap(of));
   const scale = axis(values);
   const x = (value) => `${(Math.min(1, Math.max(0, scale.place(value))) * WIDTH).toFixed(2)}%`;
   const left = names.length > 1 ? NUMBER : 0;

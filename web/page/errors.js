@@ -24,7 +24,7 @@ const EXPLAINED = {
       "Turn on hardware acceleration in the browser's settings (“Use graphics acceleration when available”), and restart it.",
       "Update the graphics driver: browsers refuse drivers with known faults. chrome://gpu says why.",
       "On Linux, start Chrome with --enable-unsafe-webgpu, and with --enable-features=Vulkan if that is not enough.",
-      "Without a graphics processor, Chrome can use a CPU: start it with --enable-unsafe-webgpu --use-webgpu-adapter=swiftshader.",
+      "Without a graphics processor, Chrome can use a CPU: start it with --enable-unsafe-webgpu --use-webgpu-adapter=swiftshader",
     ],
   },
   device: {
@@ -53,6 +53,9 @@ const EXPLAINED = {
 /** Whether an error ends all work on this GPU, so that it belongs on top of the page and not beside a control. */
 export const isFatal = ({ code }) => ["no-webgpu", "no-adapter", "device", "device-lost", "internal"].includes(code);
 
+/** The text with flags and addresses of the browser's own pages as code. */
+const withCode = (text) => text.split(/(--[\w=-]+|chrome:\/\/\w+)/).map((part, i) => (i % 2 ? h("code", {}, part) : part));
+
 /** A notice for an error, with what to do. `onRestart` is called by its button, if starting again can help. */
 export function notice(error, onRestart) {
   const { title, text, steps = [], restart } = EXPLAINED[error.code] ?? { title: "That did not work", text: "", restart: true };
@@ -60,7 +63,7 @@ export function notice(error, onRestart) {
   return h("section", { className: "notice", data: { code: error.code ?? "internal" }, "aria-label": title },
     h("h2", {}, title),
     text && h("p", {}, text),
-    steps.length > 0 ? h("ul", {}, steps.map((step) => h("li", {}, step))) : null,
+    steps.length > 0 ? h("ul", {}, steps.map((step) => h("li", {}, withCode(step)))) : null,
     h("p", { className: "detail" }, `The library says: ${error.message}`),
     button);
 }

@@ -21,7 +21,7 @@ const sections = {
   }),
   see: new See(),
   // `?only=` measures the cases alone whose id or group contains it.
-  measure: new Measure({ only: query.get("only") ?? undefined }),
+  measure: new Measure({ only: () => new URLSearchParams(location.search).get("only") ?? undefined }),
 };
 
 let caller;

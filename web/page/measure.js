@@ -28,7 +28,7 @@ export class Measure {
   /** Those of files. */
   #others = [];
 
-  /** `only` measures the cases alone whose id or group contains it. */
+  /** Where `only()` gives a text, the cases alone are measured whose id or group contains it. */
   constructor({ only }) {
     this.#only = only;
     byId("measure-form").addEventListener("submit", (event) => {
@@ -73,7 +73,7 @@ export class Measure {
     this.#draw();
     const onNews = (news) => work === this.#work && this.#news(news);
     try {
-      const text = await work.call("bench", { suite, only: this.#only }, { signal: this.#stop.signal, onNews });
+      const text = await work.call("bench", { suite, only: this.#only() }, { signal: this.#stop.signal, onNews });
       if (work === this.#work) this.#finish(text);
     } catch (error) {
       this.#own.running = false;
