@@ -1,7 +1,7 @@
 // What the tests share: a server of the site, and Chromium on SwiftShader.
 //
-// `cargo xtask web --check` sets GQA_SITE and GQA_PACKAGE (the site and the package that were built), GQA_TOOLS (the
-// folder whose node_modules hold playwright-core) and CHROMIUM (the browser).
+// `cargo xtask web --check` sets GQA_SITE, GQA_PACKAGE and GQA_DEVICE_TESTS (the site, the package and the device tests
+// that were built), GQA_TOOLS (the folder whose node_modules hold playwright-core) and CHROMIUM (the browser).
 import { createReadStream, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
@@ -11,6 +11,7 @@ const root = new URL('../../', import.meta.url).pathname;
 const tools = resolve(process.env.GQA_TOOLS ?? join(root, 'target/web/tools'));
 export const site = resolve(process.env.GQA_SITE ?? join(root, 'target/web/site'));
 export const packageFolder = resolve(process.env.GQA_PACKAGE ?? join(root, 'target/web/gqa-web'));
+export const deviceTests = resolve(process.env.GQA_DEVICE_TESTS ?? join(root, 'target/web/device-tests'));
 const { chromium } = createRequire(join(tools, 'package.json'))('playwright-core');
 
 const TYPES = {
