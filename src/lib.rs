@@ -29,6 +29,10 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+/// What tests wait with.
+#[cfg(all(test, target_arch = "wasm32"))]
+extern crate gqa_block_on as pollster;
+
 mod array;
 mod attention;
 mod attention_backward;

@@ -1,6 +1,9 @@
 //! The gradients of the layer: against the reference's, those against finite differences, and what else is promised of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[cfg(target_arch = "wasm32")]
+extern crate gqa_block_on as pollster;
+
 mod common;
 
 use common::compare::compare;
@@ -9,6 +12,8 @@ use gqa::{
     Array, AttentionPath, Config, DType, DTypePolicy, FeatureWidths, GroupedQueryAttention, OrthogonalMode,
     Regularizer, Tensor, Weights, reference,
 };
+#[cfg(target_arch = "wasm32")]
+use gqa_device_test::test;
 use pollster::block_on;
 
 fn config(head_dim: usize, heads: usize, key_heads: usize) -> Config {

@@ -22,5 +22,5 @@ pub use results::{
 pub use run::{Cause, Interrupted, News, Progress, run};
 pub use suite::{GROUPS, Suite};
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests;

@@ -92,15 +92,17 @@ impl Gpu {
 
     /// A device on the adapter that the environment variable `GQA_ADAPTER` names, or on the best one if it is not set.
     /// `GQA_TUNING=off` turns [tuning](Tuning) off; `GQA_MATRIX_UNITS=on` turns on
-    /// [matrix units](Self::with_matrix_units), if there are any.
+    /// [matrix units](Self::with_matrix_units), if there are any. In browsers, which have no environment, tuning is off
+    /// where `GQA_TUNING` was when the program was compiled.
     pub async fn from_env() -> Result<Self> {
         let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|set| set.trim() == value);
+        let compiled_without = cfg!(target_arch = "wasm32") && option_env!("GQA_TUNING") == Some("off");
         let adapter = match std::env::var("GQA_ADAPTER") {
             Ok(wanted) if !wanted.trim().is_empty() => adapter::find(&wanted).await?,
             _ => adapter::best().await?,
         };
         let gpu = Self::open(adapter, is("GQA_MATRIX_UNITS", "on")).await?;
-        if is("GQA_TUNING", "off") {
+        if is("GQA_TUNING", "off") || compiled_without {
             gpu.set_tuning(Tuning::Off);
         }
         Ok(gpu)

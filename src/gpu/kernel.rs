@@ -25,7 +25,7 @@ pub(crate) struct Kernel {
     /// Invocations in a workgroup, for variants without a constant `WORKGROUP_SIZE`.
     pub(crate) workgroup_size: u32,
     /// Bytes of the struct that fills the uniform binding.
-    #[cfg_attr(not(test), allow(dead_code))]
+    #[cfg_attr(any(not(test), target_arch = "wasm32"), allow(dead_code))]
     pub(crate) params_size: usize,
 }
 

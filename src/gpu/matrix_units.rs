@@ -102,7 +102,7 @@ impl Gpu {
     }
 
     /// Has matrix units used as if a subgroup had so many lanes, and so many parts at once.
-    #[cfg(test)]
+    #[cfg(all(test, not(target_arch = "wasm32")))]
     pub(crate) fn set_units(&self, subgroup: u32, parts: u32) {
         if let Some(units) = lock(&self.inner().matrix_units.units).as_mut() {
             (units.subgroup, units.parts) = (subgroup, parts);

@@ -1,8 +1,8 @@
 // What the tests share: a server of the site, Chromium on SwiftShader, and Keras' own numbers.
 //
-// `cargo xtask web --check` sets GQA_SITE and GQA_PACKAGE (the site and the package that were built), GQA_TOOLS (the
-// folder whose node_modules hold playwright-core), CHROMIUM (the browser) and GQA_RESULTS (where the benchmark results that
-// the page exports go, for `gqa report`).
+// `cargo xtask web --check` sets GQA_SITE, GQA_PACKAGE and GQA_DEVICE_TESTS (the site, the package and the device tests
+// that were built), GQA_TOOLS (the folder whose node_modules hold playwright-core), CHROMIUM (the browser) and GQA_RESULTS
+// (where the benchmark results that the page exports go, for `gqa report`).
 import assert from 'node:assert/strict';
 import { createReadStream, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -14,6 +14,7 @@ const root = new URL('../../', import.meta.url).pathname;
 const tools = resolve(process.env.GQA_TOOLS ?? join(root, 'target/web/tools'));
 export const site = resolve(process.env.GQA_SITE ?? join(root, 'target/web/site'));
 export const packageFolder = resolve(process.env.GQA_PACKAGE ?? join(root, 'target/web/gqa-web'));
+export const deviceTests = resolve(process.env.GQA_DEVICE_TESTS ?? join(root, 'target/web/device-tests'));
 const { chromium } = createRequire(join(tools, 'package.json'))('playwright-core');
 
 const TYPES = {

@@ -12,7 +12,7 @@ use crate::steps::quietly;
 use crate::{root, target_dir};
 use sysroot::Sysroot;
 
-const TARGET: &str = "wasm32-unknown-unknown";
+pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 
 #[derive(Clone)]
 enum Toolchain {

@@ -3,6 +3,7 @@
 //! Cargo builds the module, wasm-bindgen its glue, wasm-opt makes it smaller; the package's own files and the page join
 //! them. Everything that is made, or comes from npm, lies below `target/web`.
 
+mod device_tests;
 mod package;
 mod serve;
 mod tools;
@@ -56,6 +57,10 @@ fn check_steps(missing: fn(&'static str, String) -> Step) -> Vec<Step> {
         Err(reason) => return vec![missing("package for browsers", reason)],
     };
     steps.push(package::size_step().after_success());
+    match device_tests::steps() {
+        Ok(build) => steps.extend(build.into_iter().map(Step::after_success)),
+        Err(reason) => steps.push(missing("device tests for browsers", reason)),
+    }
     let what = "tests in a browser";
     let tests = match tools::chromium() {
         Ok(chromium) => browser_tests(what, chromium),
@@ -91,6 +96,7 @@ fn browser_tests(what: &str, chromium: PathBuf) -> Result<Step, String> {
     let mut node = tools::node();
     node.arg("--test").args(tests);
     node.env("GQA_SITE", package::site()).env("GQA_PACKAGE", package::folder());
+    node.env("GQA_DEVICE_TESTS", device_tests::folder());
     node.env("GQA_TOOLS", tools::installed()?).env("CHROMIUM", chromium);
     // That of an earlier run would be no result of this one.
     if let Err(error) = fs::remove_file(results())

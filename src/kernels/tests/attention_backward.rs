@@ -4,6 +4,8 @@ use super::super::attention_backward::{FORMS, Form, Role};
 use super::attention_case::AttentionCase;
 use super::support::*;
 use crate::{Array, DType};
+#[cfg(target_arch = "wasm32")]
+use gqa_device_test::test;
 
 /// A row of d_out that a query mask hides may be anything.
 fn d_out(operands: &AttentionCase, flags: u32, [b, t, _, h, _, d]: [usize; 6]) -> Array<f64> {

@@ -4,6 +4,8 @@ use super::super::attention_forward::{FORMS, Form};
 use super::attention_case::AttentionCase;
 use super::support::*;
 use crate::DType;
+#[cfg(target_arch = "wasm32")]
+use gqa_device_test::test;
 
 #[test]
 fn fused_attention_is_the_references_under_every_mask() {

@@ -6,9 +6,16 @@ mod attention_forward;
 #[path = "../../../tests/common/compare.rs"]
 #[allow(unreachable_pub)]
 mod compare;
+// naga's writers and files; and browsers have no matrix units.
+#[cfg(not(target_arch = "wasm32"))]
 mod declaration;
+#[cfg(not(target_arch = "wasm32"))]
 mod matrix;
 mod numbers;
+#[cfg(target_arch = "wasm32")]
+mod planted;
+#[cfg(target_arch = "wasm32")]
+mod shaders;
 pub(crate) mod support;
 mod training;
 mod windows;

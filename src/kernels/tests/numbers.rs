@@ -5,6 +5,8 @@ use super::support::*;
 use crate::mask::Masks;
 use crate::reference::{self, Visibility};
 use crate::{Array, DType, Dropout, Tensor};
+#[cfg(target_arch = "wasm32")]
+use gqa_device_test::test;
 
 #[test]
 fn cast_rounds_to_nearest_even_bit_for_bit() {

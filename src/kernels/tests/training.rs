@@ -13,6 +13,8 @@ use super::super::transpose::transpose;
 use super::support::*;
 use crate::reference::{self, AdamStep, SgdStep};
 use crate::{Array, Constraint, DType};
+#[cfg(target_arch = "wasm32")]
+use gqa_device_test::test;
 
 const COUNTS: [usize; 7] = [1, 2, 63, 64, 65, 1000, 4099];
 

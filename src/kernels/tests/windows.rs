@@ -7,6 +7,8 @@ use super::support::*;
 use crate::mask::Masks;
 use crate::reference::{self, Visibility};
 use crate::{DType, Tensor};
+#[cfg(target_arch = "wasm32")]
+use gqa_device_test::test;
 
 /// Bytes of a binding: a few rows of every operand below.
 const WINDOW: u64 = 8192;

@@ -6,6 +6,8 @@ use super::super::{Optimizer, Parameter};
 use crate::kernels::tests::support::*;
 use crate::reference::{self, AdamStep, SgdStep};
 use crate::{Array, Constraint, DType, Gpu, Tensor, keras};
+#[cfg(target_arch = "wasm32")]
+use gqa_device_test::test;
 
 const SHAPES: [&[usize]; 2] = [&[7, 3, 5], &[130]];
 const NAMES: [&str; 2] = ["query/kernel", "query/bias"];

@@ -6,6 +6,8 @@ use super::super::mean_squared_error;
 use super::super::regularizer::{Penalized, record_gradient, record_loss};
 use crate::kernels::tests::support::*;
 use crate::{Array, Constraint, DType, OrthogonalMode, Regularizer, Tensor, reference};
+#[cfg(target_arch = "wasm32")]
+use gqa_device_test::test;
 
 pub(super) fn regularizers() -> Vec<Regularizer> {
     let orthogonal = |factor, mode| Regularizer::Orthogonal { factor, mode };

@@ -1,0 +1,27 @@
+//! The tests of kernels and layers as modules for browsers: `web/tests/device.mjs` runs them.
+
+use std::env::consts::EXE_SUFFIX;
+use std::path::PathBuf;
+
+use crate::steps::Step;
+use crate::{folders, root, target_dir, wasm};
+
+/// What the modules meet in a browser.
+const PAGE: &str = "web/tests/page";
+
+pub(super) fn folder() -> PathBuf {
+    target_dir().join("web/device-tests")
+}
+
+/// Builds the modules. Takes `xtask-bindgen` as the package left it.
+pub(super) fn steps() -> Result<Vec<Step>, String> {
+    let runner = target_dir().join("debug").join(format!("xtask-bindgen{EXE_SUFFIX}"));
+    // In place of running what it built, cargo gives it to the runner.
+    let runner = format!("{:?}", [runner.as_path(), "--tests".as_ref(), folder().as_path()]);
+    let runner = format!("target.{}.runner={runner}", wasm::TARGET);
+    let args = ["test", "--package", "gqa", "--lib", "--test", "layer", "--test", "gradients"];
+    let mut build = wasm::cargo(&[&args[..], &["--profile", "web-tests", "--config", &runner]].concat())?;
+    build.env("GQA_TUNING", "off");
+    let page = || folders::replace(&folder(), |new| folders::copy_all(&root().join(PAGE), new));
+    Ok(vec![Step::doing("page of the device tests", page), Step::new("device tests for browsers", build)])
+}
