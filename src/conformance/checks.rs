@@ -18,6 +18,8 @@ pub struct Check {
 
 #[derive(Debug, Clone)]
 enum Work {
+    /// Attention alone.
+    Attention,
     /// Output and scores, on both paths.
     Layer(LayerCase),
     /// The same with NaN and infinity where `value_mask` hides them.
@@ -40,6 +42,7 @@ pub fn checks() -> Vec<Check> {
         case
     };
 
+    add("attention", "alone", Work::Attention);
     add("heads", "groups of three", Work::Layer(plain()));
     for (name, heads) in [
         ("multi-head", heads(4, 5, 5)),
@@ -149,6 +152,7 @@ impl Check {
     /// Computes on the GPU and on the reference. Fails where the GPU can't be used; that a result is wrong is an outcome.
     pub async fn run(&self, gpu: &Gpu) -> Result<Outcome> {
         match &self.work {
+            Work::Attention => attention(gpu).await,
             Work::Layer(case) => layer(gpu, case, &case.data()).await,
             Work::Wild(case) => layer(gpu, case, &wild(case)).await,
             Work::Gradients(case) => gradients(gpu, case).await,
@@ -158,6 +162,23 @@ impl Check {
 }
 
 const PATHS: [AttentionPath; 2] = [AttentionPath::Fused, AttentionPath::Chained];
+
+/// The one kernel that everything else is about.
+async fn attention(gpu: &Gpu) -> Result<Outcome> {
+    let (b, t, s, h, hkv, d) = (1, 3, 10, 4, 2, 8);
+    let [q, k, v] =
+        [(t, h, 1), (s, hkv, 2), (s, hkv, 3)].map(|(rows, h, seed)| values(&[b, rows, h, d], seed));
+    let options = reference::AttentionOptions {
+        scale: 1.0 / (d as f64).sqrt(),
+        visibility: reference::Visibility::default(),
+        dropout: None,
+    };
+    let expected = reference::attention_forward(&q.to_f64(), &k.to_f64(), &v.to_f64(), &options)?;
+    let tensor = async |array| Tensor::from_array(gpu, array, DType::F32).await;
+    let (q, k, v) = (tensor(&q).await?, tensor(&k).await?, tensor(&v).await?);
+    let got = scaled_dot_product_attention(&q, &k, &v, &AttentionOptions::default()).await?;
+    Ok(Outcome { error: error(&got.output, &expected.output).await?, tolerance: DType::F32.tolerance() })
+}
 
 /// The case's call with this data, beside the reference's with the case's own.
 async fn layer(gpu: &Gpu, case: &LayerCase, data: &LayerData) -> Result<Outcome> {

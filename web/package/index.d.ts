@@ -435,6 +435,6 @@ export interface BenchOptions {
 
 /**
  * Runs the benchmark suite. Resolves with the JSON text that the command `gqa bench` writes and `gqa report` reads. When it is
- * cancelled it resolves too, with what has been measured (`complete` is false); it rejects if that is nothing.
+ * cancelled it resolves too, with what has been measured (`complete` is false), perhaps no row; it rejects if that is nothing at all.
  */
 export function bench(gpu: Gpu, options?: BenchOptions): Promise<string>;

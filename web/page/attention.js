@@ -1,6 +1,5 @@
 // The layer that the page shows, in the worker: a file's layer, its inputs, and what comes out.
 import { Layer, ModelFile, dropoutKeeps } from "./gqa-web/index.js";
-import { argumentsOf } from "./config.js";
 import { inputsOf, randomInputs, withMasks } from "./inputs.js";
 
 /** As many scores as the page shows; more would fill the memory of a phone. */
@@ -46,7 +45,7 @@ export class Attention {
   async #compute({ name, random, padding, mask, causal, slidingWindow, dropout, seed }) {
     const layer = await this.#layer(name, { slidingWindow, dropout });
     const inputs = withMasks(random ? randomInputs(layer.widths, random) : this.#inputs, { padding, mask });
-    const sizes = { batch: inputs.query.shape[0], heads: argumentsOf(layer.config).num_query_heads, queries: inputs.query.shape[1], keys: inputs.value.shape[1] };
+    const sizes = { batch: inputs.query.shape[0], heads: layer.config.num_query_heads, queries: inputs.query.shape[1], keys: inputs.value.shape[1] };
     const count = Object.values(sizes).reduce((product, size) => product * size, 1);
     if (count > SCORES) throw Object.assign(new Error(`there would be ${count} scores, and this page shows ${SCORES} at most`), { code: "too-large" });
     const training = dropout > 0;
@@ -78,7 +77,7 @@ export class Attention {
 
   async #layer(name, { slidingWindow, dropout }) {
     const own = await this.#kept(name, () => Layer.fromModel(this.#gpu, this.#model, name));
-    const config = argumentsOf(own.config);
+    const config = own.config;
     if (slidingWindow === (config.sliding_window ?? null) && (dropout === 0 || dropout === config.dropout)) return own;
     const changed = { ...config, sliding_window: slidingWindow, dropout };
     return this.#kept(JSON.stringify([name, slidingWindow, dropout]), async () => Layer.fromWeights(this.#gpu, changed, await own.weights()), name);

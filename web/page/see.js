@@ -1,6 +1,5 @@
 // The section that shows the attention scores of a layer.
 import { onScheme } from "./colour.js";
-import { argumentsOf } from "./config.js";
 import { byId, download, facts, takeFiles } from "./dom.js";
 import { isFatal, sentence } from "./errors.js";
 import { latest } from "./latest.js";
@@ -137,7 +136,7 @@ export class See {
   #title() {
     const entry = this.#entry;
     const { widths } = entry ?? {};
-    const config = argumentsOf(entry?.config);
+    const config = entry?.config;
     const { num_query_heads: heads, num_key_value_heads: keyHeads, head_dim: dim } = config ?? {};
     byId("see-file").textContent = this.#model.name;
     const layer = config ? `${entry.name}: ${heads} query heads, ${keyHeads} key/value heads, head_dim ${dim}` : "";
@@ -157,7 +156,7 @@ export class See {
       const reasons = this.#layers.map(({ name, problem: reason }) => `${name}: ${reason}`).join("; ");
       return this.#fail(`${this.#model.name}: there is no attention layer in it that can be run. ${reasons}`);
     }
-    this.#controls.startFrom(argumentsOf(entry.config));
+    this.#controls.startFrom(entry.config);
     let told = problem;
     if (this.#shapes && entry.widths && this.#shapes.query[2] !== entry.widths.query && this.#controls.usesFile) {
       this.#controls.usesFile = false;

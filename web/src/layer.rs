@@ -140,7 +140,7 @@ impl Gradients {
 impl Layer {
     /// Keras' arguments as JSON.
     pub fn config(&self) -> String {
-        self.0.borrow().config().to_keras_json().to_string()
+        self.0.borrow().config().to_keras_json()["config"].to_string()
     }
 
     /// Widths of query, key and value.

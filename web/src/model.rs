@@ -70,7 +70,7 @@ fn entry(layer: &LayerEntry) -> Value {
         entry["path"] = path.into();
     }
     match layer.config() {
-        Ok(config) => entry["config"] = config.to_keras_json(),
+        Ok(config) => entry["config"] = config.to_keras_json()["config"].clone(),
         Err(problem) => entry["problem"] = problem.to_string().into(),
     }
     if let Some(widths) = layer.widths() {
