@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod compare;
+pub mod turns;
 
 use std::path::Path;
 use std::sync::OnceLock;
