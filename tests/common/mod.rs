@@ -10,6 +10,7 @@
 )]
 
 pub mod compare;
+pub mod turns;
 
 use std::path::Path;
 use std::sync::OnceLock;

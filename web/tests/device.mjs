@@ -63,8 +63,8 @@ test('a device has what every WebGPU device has, and no more', () => onPage(asyn
   assert.deepEqual(limits, [8, 16 << 10, 128 << 20]);
 }));
 
-for (const [module, sources] of Object.entries(MODULES)) {
-  test(`device tests of ${module}`, (context) => onPage(async (page, reload) => {
+async function run(context, module, sources) {
+  await onPage(async (page, reload) => {
     const load = () => page.evaluate((module) => window.load(module), module);
     const tests = await load();
     assert.deepEqual([...tests].sort(), (await Promise.all(sources.map(written))).flat().sort());
@@ -81,5 +81,10 @@ for (const [module, sources] of Object.entries(MODULES)) {
         else assert.equal(failure, null, failure);
       });
     }
-  }));
+  });
 }
+
+// Side by side, because a browser compiles one pipeline at a time.
+test('device tests', { concurrency: true }, (context) => Promise.all(
+  Object.entries(MODULES).map(([module, sources]) => context.test(module, (context) => run(context, module, sources))),
+));

@@ -18,7 +18,7 @@ fn d_out(operands: &AttentionCase, flags: u32, [b, t, _, h, _, d]: [usize; 6]) -
 
 #[test]
 fn gradients_of_attention_are_the_references_under_every_mask() {
-    let gpu = gpu();
+    let (gpu, mut turns) = (gpu(), Turns::in_browsers_one_in(47));
     // Beside the others, columns beyond one dispatch, rows beyond one workgroup, and wide heads.
     let more = [
         [1, 2, 5_000, 2, 1, 4],
@@ -40,7 +40,7 @@ fn gradients_of_attention_are_the_references_under_every_mask() {
         });
         for step in 0..24u32 {
             let flags = (step * 5 % 64) ^ case as u32;
-            if s.max(t) > 1000 && step > 3 {
+            if s.max(t) > 1000 && step > 3 || !turns.next_is_run() {
                 continue;
             }
             // Each case meets one form in each role; more would mostly compile.

@@ -18,4 +18,7 @@ mod planted;
 mod shaders;
 pub(crate) mod support;
 mod training;
+#[path = "../../../tests/common/turns.rs"]
+#[allow(unreachable_pub)]
+mod turns;
 mod windows;
