@@ -8,7 +8,7 @@ const { launch, packageFolder } = await import('../tests/support.mjs');
 
 const { values } = parseArgs({
   options: {
-    rounds: { type: 'string', default: '15' },
+    rounds: { type: 'string', default: '9' },
     rows: { type: 'string' },
     forms: { type: 'string' },
     output: { type: 'string', short: 'o' },
@@ -50,17 +50,18 @@ try {
     await page.waitForFunction(() => globalThis.compare);
     const options = { name, rounds, forms: values.forms?.split(',') };
     compared.push(await page.evaluate((options) => globalThis.compare(options), options));
-    console.log([`${name}`, ...report(compared.at(-1)).details].join('\n  '));
+    console.log([name, ...report(compared.at(-1)).details].join('\n  '));
+    if (values.output) {
+      const [{ adapter, ort }] = compared;
+      const all = { browser: browser.version(), adapter, ort, rounds, rows: compared };
+      writeFileSync(values.output, `${JSON.stringify(all, null, 1)}\n`);
+    }
   }
   if (compared.length === 0) throw new Error('no row has such a name');
   const [{ adapter, ort }] = compared;
   console.log(`\nChromium ${browser.version()}, adapter ${adapter.name}, onnxruntime-web ${ort}; medians (least) of ${rounds} in ms\n`);
   console.log('| row | gqa | gqa, tuned | onnxruntime-web | ratio | ratio, tuned | its fastest form |\n|---|---|---|---|---|---|---|');
   for (const row of compared) console.log(report(row).line);
-  if (values.output) {
-    const all = { browser: browser.version(), adapter, ort, rounds, rows: compared };
-    writeFileSync(values.output, `${JSON.stringify(all, null, 1)}\n`);
-  }
   // A contender that could not be timed for a wrong result is a failure of the comparison.
   failed = compared.some(({ results, refused }) => !results.gqa || Object.values(refused).some((why) => why.startsWith('is wrong')));
 } finally {
