@@ -62,8 +62,8 @@ try {
   console.log(`\nChromium ${browser.version()}, adapter ${adapter.name}, onnxruntime-web ${ort}; medians (least) of ${rounds} in ms\n`);
   console.log('| row | gqa | gqa, tuned | onnxruntime-web | ratio | ratio, tuned | its fastest form |\n|---|---|---|---|---|---|---|');
   for (const row of compared) console.log(report(row).line);
-  // A contender that could not be timed for a wrong result is a failure of the comparison.
-  failed = compared.some(({ results, refused }) => !results.gqa || Object.values(refused).some((why) => why.startsWith('is wrong')));
+  // Forms of the other library that are wrong are reported; one has to be right.
+  failed = compared.some(({ results }) => !results.gqa || !results['gqa, tuned'] || Object.keys(results).length < 3);
 } finally {
   await close();
 }
