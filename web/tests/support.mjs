@@ -32,13 +32,19 @@ const FLAGS = [
   '--disable-component-update', '--disable-sync', '--use-webgpu-adapter=swiftshader',
 ];
 
-/** Serves a folder on loopback: its address, ending in a slash, and how to end it. */
-export async function serve(folder = site) {
+/**
+ * Serves a folder on loopback: its address, ending in a slash, and how to end it. `mounts` are further folders, by the name
+ * under which they stand in it.
+ */
+export async function serve(folder = site, mounts = {}) {
   const server = createServer((request, response) => {
     try {
       const path = decodeURIComponent(new URL(request.url, 'http://localhost').pathname);
-      let file = normalize(join(folder, path));
-      if (file !== folder && !file.startsWith(folder + sep)) throw new Error('outside');
+      const [, name, rest] = /^\/([^/]*)(.*)$/.exec(path);
+      const mounted = Object.hasOwn(mounts, name);
+      const base = resolve(mounted ? mounts[name] : folder);
+      let file = normalize(join(base, mounted ? rest : path));
+      if (file !== base && !file.startsWith(base + sep) && file !== base + sep) throw new Error('outside');
       if (statSync(file).isDirectory()) file = join(file, 'index.html');
       const { size } = statSync(file);
       const type = TYPES[extname(file)] ?? 'application/octet-stream';
@@ -57,8 +63,8 @@ export async function serve(folder = site) {
  * A browser with a page, not yet anywhere, beside a server of the site. `errors` collects what the console and the page
  * report as errors. Without `webgpu` no adapter is found.
  */
-export async function launch({ webgpu = true, folder = site } = {}) {
-  const server = await serve(folder);
+export async function launch({ webgpu = true, folder = site, mounts = {} } = {}) {
+  const server = await serve(folder, mounts);
   try {
     const browser = await chromium.launch({
       executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
