@@ -197,7 +197,7 @@ export class See {
 
   #draw() {
     if (!this.#result) return;
-    const { num_key_value_heads: keyHeads } = argumentsOf(this.#entry.config);
+    const { num_key_value_heads: keyHeads } = this.#entry.config;
     this.#maps.show(this.#result, { ...this.#controls.view, keyHeads });
   }
 

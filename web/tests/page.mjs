@@ -78,8 +78,7 @@ test('the check runs by itself, and its first result comes soon', async () => {
   await page.waitForSelector('body[data-state=ready]', { timeout: PATIENCE });
   // The case itself compiles kernels, which on a CPU is most of the time; the page may add so much to it.
   const first = Number(await page.getAttribute('body', 'data-first-result'));
-  const own = Number(await text('#check-table tbody td.number'));
-  assert.ok(first - own < 3000, `${first} ms, of which ${own} in the case`);
+  assert.ok(first > 0 && first < 3000, `${first} ms`);
   assert.match(await text('#adapter'), /SwiftShader.*\(software\)/i);
 });
 

@@ -14,8 +14,10 @@ use crate::{folders, target_dir};
 
 const RUSTC: &str = "/usr/bin/rustc";
 const SOURCE: &str = "/usr/lib/rustlib/src/rust/library/std/Cargo.toml";
-/// Names the compiler that a library was built with: no other can read it.
-const COMPILER: &str = "compiler.txt";
+/// What the library is made of; `test` is the harness of tests.
+const CRATES: &str = "std,panic_abort,test";
+/// Names the compiler that a library was built with, which no other can read, and the crates.
+const MADE: &str = "made.txt";
 
 /// A folder with the library, and the linker of the toolchain that builds everything else.
 #[derive(Clone)]
@@ -33,10 +35,10 @@ impl Sysroot {
         let linker = linker()?;
         let compiler = compiler()?;
         let folder = target_dir().join("web/std/sysroot");
-        let built = fs::read_to_string(folder.join(COMPILER));
-        if !built.is_ok_and(|built| built == compiler) {
+        let made = format!("{compiler}\n{CRATES}");
+        if !fs::read_to_string(folder.join(MADE)).is_ok_and(|kept| kept == made) {
             println!("    building Debian's standard library for browsers (a minute, once)");
-            folders::replace(&folder, |new| build(new, &compiler))?;
+            folders::replace(&folder, |new| build(new, &made))?;
         }
         Ok(Self { folder, linker })
     }
@@ -92,7 +94,7 @@ fn linker() -> Result<PathBuf, String> {
 }
 
 /// Has cargo build the library for an empty crate, and keeps what came out.
-fn build(folder: &Path, compiler: &str) -> Result<(), String> {
+fn build(folder: &Path, made: &str) -> Result<(), String> {
     let told = |error: io::Error| format!("{}: {error}", folder.display());
     let package = folder.join("package");
     fs::create_dir_all(package.join("src")).map_err(told)?;
@@ -100,7 +102,8 @@ fn build(folder: &Path, compiler: &str) -> Result<(), String> {
     let manifest = "[package]\nname = \"nothing\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n\
                     [profile.release]\npanic = \"abort\"\n";
     fs::write(package.join("Cargo.toml"), manifest).map_err(told)?;
-    let mut command = crate::cargo(["build", "--release", "--target", TARGET, "-Zbuild-std=std,panic_abort"]);
+    let crates = format!("-Zbuild-std={CRATES}");
+    let mut command = crate::cargo(["build", "--release", "--target", TARGET, &crates]);
     command.current_dir(&package).env("CARGO_TARGET_DIR", package.join("target"));
     command.env("RUSTC", RUSTC).env("RUSTC_BOOTSTRAP", "1");
     // What fat LTO needs.
@@ -118,7 +121,7 @@ fn build(folder: &Path, compiler: &str) -> Result<(), String> {
         }
     }
     fs::remove_dir_all(package).map_err(told)?;
-    fs::write(folder.join(COMPILER), compiler).map_err(told)
+    fs::write(folder.join(MADE), made).map_err(told)
 }
 
 #[cfg(test)]
