@@ -76,7 +76,7 @@ after(() => browser?.close());
 
 test('the check runs by itself, and its first result comes soon', async () => {
   await page.waitForSelector('body[data-state=ready]', { timeout: PATIENCE });
-  // The case itself compiles kernels, which on a CPU is most of the time; the page may add so much to it.
+  // From the start of loading on, with the module and the first kernels compiled.
   const first = Number(await page.getAttribute('body', 'data-first-result'));
   assert.ok(first > 0 && first < 3000, `${first} ms`);
   assert.match(await text('#adapter'), /SwiftShader.*\(software\)/i);
