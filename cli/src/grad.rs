@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use gqa::conformance::relative_error;
 use gqa::keras::write_tensors;
 use gqa::{Array, CallOptions, DType, GroupedQueryAttention, Tensor, reference};
 

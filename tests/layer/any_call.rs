@@ -3,7 +3,7 @@
 use gqa::{AttentionPath, Config, DType, DTypePolicy, FeatureWidths};
 use proptest::prelude::*;
 
-use super::common::Case;
+use super::common::{Case, OnGpu};
 
 fn any_case() -> impl Strategy<Value = Case> {
     let heads = (1usize..5, 1usize..5, 1usize..20).prop_map(|(g, hkv, d)| Config::new(d, g * hkv, hkv));
