@@ -3,6 +3,7 @@
 use gqa::{AttentionPath, Config, DType, DTypePolicy, FeatureWidths};
 use proptest::prelude::*;
 
+use super::common::turns::some_cases;
 use super::common::{Case, OnGpu};
 
 fn any_case() -> impl Strategy<Value = Case> {
@@ -45,7 +46,7 @@ fn any_case() -> impl Strategy<Value = Case> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if some_cases() { 40 } else { 150 }, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_call_is_the_references(case in any_case()) {

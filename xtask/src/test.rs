@@ -46,10 +46,14 @@ fn on<'a>(adapter: &Adapter, what: &str, args: impl IntoIterator<Item = &'a str>
     Step::new(format!("{what} on {}", adapter.name), command)
 }
 
-/// The kernel and layer cases. With the features of the whole workspace, they are the binaries built before.
+/// The kernel and layer cases, of large tables some. With the features of the whole workspace, they are the binaries built
+/// before.
 fn device_tests(adapter: &Adapter) -> Step {
     let targets = DEVICE_TESTS.into_iter().flat_map(|name| ["--test", name]);
-    on(adapter, "device tests", ["test", "--workspace", "--no-fail-fast", "--lib"].into_iter().chain(targets))
+    let mut command = cargo(["test", "--workspace", "--no-fail-fast", "--lib"].into_iter().chain(targets));
+    adapter.choose_for(&mut command);
+    command.env("GQA_TEST_CASES", "some");
+    Step::new(format!("device tests on {}", adapter.name), command)
 }
 
 /// An example, as the tests built it: cargo would build it and all it needs again, without the features of the workspace.
