@@ -71,10 +71,10 @@ fn check_steps(missing: fn(&'static str, String) -> Step) -> Vec<Step> {
     steps
 }
 
-/// The command makes its report of what the page exported. It is built as `cargo test` does, which may have done so.
+/// The command makes its report of what the page exported. It is built as for the demo, which may have done so.
 fn report_steps() -> [Step; 2] {
-    let build = cargo(["build", "--profile", "test", "--workspace", "--bin", "gqa"]);
-    let gqa = target_dir().join("debug").join(format!("gqa{}", std::env::consts::EXE_SUFFIX));
+    let build = cargo(["build", "--release", "--package", "gqa-cli"]);
+    let gqa = target_dir().join("release").join(format!("gqa{}", std::env::consts::EXE_SUFFIX));
     let mut report = Command::new(gqa);
     report.current_dir(root()).arg("report").arg(results());
     report.arg("-o").arg(target_dir().join("web/report.html"));
