@@ -23,6 +23,11 @@ pub enum AttentionPath {
     Chained,
 }
 
+impl AttentionPath {
+    /// Both.
+    pub const ALL: [AttentionPath; 2] = [AttentionPath::Fused, AttentionPath::Chained];
+}
+
 /// The options of [`scaled_dot_product_attention`]. The default is plain attention.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AttentionOptions<'a> {

@@ -238,7 +238,7 @@ impl GroupedQueryAttention {
         for tensor in [plan.query, plan.key, plan.value, &output.attention_output] {
             tensor.lend();
         }
-        self.weights.named().iter().for_each(|(_, weight)| weight.lend());
+        self.weights.map(Tensor::lend);
         plan.masks.lend();
         output.attention_scores.iter().for_each(Tensor::lend);
         let recorded =

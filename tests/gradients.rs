@@ -158,7 +158,7 @@ fn got(case: &Case, layer: &GroupedQueryAttention, data: &Data) -> (Named, Optio
 fn gradients_are_the_references_with_every_option() {
     let (mut failures, mut turns) = (Vec::new(), Turns::in_browsers_one_in(3));
     for (what, case) in cases().into_iter().filter(|_| turns.next_is_run()) {
-        let (data, weights) = (case.data(), case.rounded_weights());
+        let (data, weights) = (case.data(), case.rounded_weights().unwrap());
         let layer =
             block_on(GroupedQueryAttention::from_weights(gpu(), case.config.clone(), &weights)).unwrap();
         let (expected, expected_loss) = expected(&case, &data, &weights);

@@ -161,8 +161,6 @@ impl Check {
     }
 }
 
-const PATHS: [AttentionPath; 2] = [AttentionPath::Fused, AttentionPath::Chained];
-
 /// The one kernel that everything else is about.
 async fn attention(gpu: &Gpu) -> Result<Outcome> {
     let (b, t, s, h, hkv, d) = (1, 3, 10, 4, 2, 8);
@@ -185,7 +183,7 @@ async fn layer(gpu: &Gpu, case: &LayerCase, data: &LayerData) -> Result<Outcome>
     let expected = case.call_reference(&case.data())?;
     let layer = case.build(gpu).await?;
     let mut worst = 0.0;
-    for path in PATHS {
+    for path in AttentionPath::ALL {
         let got = LayerCase { path, ..case.clone() }.call(&layer, data).await?;
         worst = larger(worst, error(&got.attention_output, &expected.attention_output).await?);
         if let Some(scores) = &got.attention_scores {
@@ -213,22 +211,20 @@ fn wild(case: &LayerCase) -> LayerData {
 }
 
 async fn gradients(gpu: &Gpu, case: &LayerCase) -> Result<Outcome> {
-    let dtype = case.config.dtype;
-    let weights = case.draw_weights()?.map(|weight| weight.map(|&x| dtype.variable_dtype().round(x)));
     let data = case.data();
     let d_output = values(&[case.sizes[0], case.sizes[1], case.widths.query], 77);
 
     let key = data.key.as_ref().map(Array::to_f64);
     let expected = reference::backward(
         &case.config,
-        &weights.map(Array::to_f64),
+        &case.rounded_weights()?.map(Array::to_f64),
         &data.query.to_f64(),
         &data.value.to_f64(),
         &case.reference_options(&data, key.as_ref()),
         &d_output.to_f64(),
     )?;
 
-    let layer = crate::GroupedQueryAttention::from_weights(gpu, case.config.clone(), &weights).await?;
+    let layer = case.build(gpu).await?;
     let inputs = Inputs::upload(gpu, case, &data).await?;
     let options = crate::CallOptions { path: None, ..inputs.options(case, false) };
     let (_, tape) = layer.call_with_tape(&inputs.query, &inputs.value, &options).await?;
@@ -244,7 +240,7 @@ async fn gradients(gpu: &Gpu, case: &LayerCase) -> Result<Outcome> {
         let expected = expected.map(|&x| if x.abs() < 1e-12 { 0.0 } else { x });
         worst = larger(worst, error(got, &expected).await?);
     }
-    let dtype = dtype.compute_dtype();
+    let dtype = case.config.dtype.compute_dtype();
     Ok(Outcome { error: worst, tolerance: if dtype == DType::F32 { 2e-5 } else { dtype.tolerance() } })
 }
 
@@ -258,7 +254,7 @@ async fn pattern(gpu: &Gpu, dropout: &Dropout) -> Result<Outcome> {
     let unit = |i: usize| if i % d == i / (hkv * d) % s { 1.0 } else { 0.0 };
     let value = Tensor::from_array(gpu, &Array::from_fn([b, s, hkv, d], unit), DType::F32).await?;
     let mut wrong = 0;
-    for path in PATHS {
+    for path in AttentionPath::ALL {
         let options =
             AttentionOptions { dropout: Some(*dropout), path: Some(path), ..AttentionOptions::default() };
         let got =
@@ -270,5 +266,5 @@ async fn pattern(gpu: &Gpu, dropout: &Dropout) -> Result<Outcome> {
             wrong += usize::from(!right);
         }
     }
-    Ok(Outcome { error: wrong as f64 / (PATHS.len() * b * t * h * s) as f64, tolerance: 0.0 })
+    Ok(Outcome { error: wrong as f64 / (AttentionPath::ALL.len() * b * t * h * s) as f64, tolerance: 0.0 })
 }

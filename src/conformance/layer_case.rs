@@ -101,6 +101,12 @@ impl LayerCase {
         })
     }
 
+    /// The weights as the policy keeps them. Fails where there is no such layer.
+    pub fn rounded_weights(&self) -> Result<Weights> {
+        let dtype = self.config.dtype.variable_dtype();
+        Ok(self.draw_weights()?.map(|weight| weight.map(|&x| dtype.round(x))))
+    }
+
     /// Inputs, as the type of the inputs holds them.
     pub fn data(&self) -> LayerData {
         let [b, t, s] = self.sizes;

@@ -23,7 +23,7 @@ use gqa::{
 };
 use pollster::block_on;
 
-pub const PATHS: [AttentionPath; 2] = [AttentionPath::Fused, AttentionPath::Chained];
+pub const PATHS: [AttentionPath; 2] = AttentionPath::ALL;
 
 /// The adapter under test: the one that `GQA_ADAPTER` names, or the best.
 pub fn gpu() -> &'static Gpu {
@@ -40,7 +40,6 @@ pub fn weights(config: &Config, widths: FeatureWidths, seed: u32) -> Weights {
 pub trait OnGpu {
     fn weights(&self) -> Weights;
     fn layer(&self, gpu: &Gpu) -> GroupedQueryAttention;
-    fn rounded_weights(&self) -> Weights;
     fn expected(&self, data: &Data) -> reference::CallOutput;
     fn got(&self, layer: &GroupedQueryAttention, data: &Data) -> CallOutput;
     fn check(&self) -> Result<(), String>;
@@ -53,12 +52,6 @@ impl OnGpu for Case {
 
     fn layer(&self, gpu: &Gpu) -> GroupedQueryAttention {
         block_on(self.build(gpu)).unwrap()
-    }
-
-    /// The weights as the policy keeps them.
-    fn rounded_weights(&self) -> Weights {
-        let dtype = self.config.dtype.variable_dtype();
-        self.weights().map(|weight| weight.map(|&x| dtype.round(x)))
     }
 
     /// Runs the reference.

@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: a saved Keras layer, run on the best adapter and checked against the reference.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::adapters::{self, Adapter};
@@ -34,15 +35,23 @@ pub(crate) fn run() -> ExitCode {
 
 /// The demo on this adapter.
 pub(crate) fn steps(adapter: &Adapter) -> Vec<Step> {
-    let build = cargo(["build", "--release", "--package", "gqa-cli"]);
-    let mut steps = vec![Step::new("build the command", build)];
+    let mut steps = vec![build()];
     let output = target_dir().join("demo.safetensors").display().to_string();
     for (title, args) in demo(&output) {
         let typed = format!("gqa {}", args.iter().map(|arg| quoted(arg)).collect::<Vec<_>>().join(" "));
-        let program = target_dir().join("release").join(format!("gqa{}", std::env::consts::EXE_SUFFIX));
-        let mut gqa = adapter.command(&program);
+        let mut gqa = adapter.command(&program());
         gqa.current_dir(root()).args(args);
         steps.push(Step::new(title, gqa).typed(typed));
     }
     steps
+}
+
+/// Builds the command, as users do.
+pub(crate) fn build() -> Step {
+    Step::new("build the command", cargo(["build", "--release", "--package", "gqa-cli"]))
+}
+
+/// Where it is then.
+pub(crate) fn program() -> PathBuf {
+    target_dir().join("release").join(format!("gqa{}", std::env::consts::EXE_SUFFIX))
 }

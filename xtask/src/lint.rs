@@ -1,6 +1,7 @@
 //! `cargo xtask lint`: format and lints, for this machine and for browsers.
 
 use crate::steps::Step;
+use crate::web::device_tests;
 use crate::{cargo, is_ci, wasm};
 
 pub(crate) fn steps() -> Vec<Step> {
@@ -19,8 +20,8 @@ pub(crate) fn steps() -> Vec<Step> {
 /// Lints what browsers run. Debian's compiler for browsers has no clippy, and then only compiles it.
 fn for_browsers() -> Result<Vec<Step>, String> {
     let packages = ["--lib", "--package", "gqa", "--package", "gqa-web"];
-    // As what `cargo xtask web --check` runs there. This profile means tests.
-    let tests = ["--profile", "test", "--package", "gqa", "--lib", "--test", "layer", "--test", "gradients"];
+    // This profile means tests.
+    let tests = [&["--profile", "test"], &device_tests::TESTS[..]].concat();
     if wasm::has_clippy()? {
         let command = |args: &[&str]| wasm::cargo(&[&["clippy"], args, &["--", "-D", "warnings"]].concat());
         return Ok(vec![

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use crate::adapters::{self, Adapter};
 use crate::steps::{self, AfterFailure, Step};
@@ -24,7 +24,7 @@ pub(crate) fn run() -> ExitCode {
     let mut docs = cargo(["doc", "--workspace", "--lib", "--no-deps"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
     steps.push(Step::new("docs", docs));
-    steps.push(on(&adapters.main, "all tests", ["test", "--workspace", "--no-fail-fast"]));
+    steps.push(on(&adapters.main, "all tests", cargo(["test", "--workspace", "--no-fail-fast"])));
     for (name, adapter) in &adapters.others {
         steps.push(match adapter {
             Ok(adapter) => device_tests(adapter),
@@ -40,8 +40,7 @@ pub(crate) fn run() -> ExitCode {
     steps::run(steps, AfterFailure::Continue)
 }
 
-fn on<'a>(adapter: &Adapter, what: &str, args: impl IntoIterator<Item = &'a str>) -> Step {
-    let mut command = cargo(args);
+fn on(adapter: &Adapter, what: &str, mut command: Command) -> Step {
     adapter.choose_for(&mut command);
     Step::new(format!("{what} on {}", adapter.name), command)
 }
@@ -51,9 +50,8 @@ fn on<'a>(adapter: &Adapter, what: &str, args: impl IntoIterator<Item = &'a str>
 fn device_tests(adapter: &Adapter) -> Step {
     let targets = DEVICE_TESTS.into_iter().flat_map(|name| ["--test", name]);
     let mut command = cargo(["test", "--workspace", "--no-fail-fast", "--lib"].into_iter().chain(targets));
-    adapter.choose_for(&mut command);
     command.env("GQA_TEST_CASES", "some");
-    Step::new(format!("device tests on {}", adapter.name), command)
+    on(adapter, "device tests", command)
 }
 
 /// An example, as the tests built it: cargo would build it and all it needs again, without the features of the workspace.

@@ -3,7 +3,7 @@
 //! Cargo builds the module, wasm-bindgen its glue, wasm-opt makes it smaller; the package's own files and the page join
 //! them. Everything that is made, or comes from npm, lies below `target/web`.
 
-mod device_tests;
+pub(crate) mod device_tests;
 mod package;
 mod serve;
 mod tools;
@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 use std::{fs, io};
 
 use crate::steps::{self, AfterFailure, Step};
-use crate::{cargo, is_ci, root, target_dir};
+use crate::{demo, is_ci, root, target_dir};
 
 /// What the tests share; every other script of the folder is a test.
 const SUPPORT: &str = "support.mjs";
@@ -71,15 +71,12 @@ fn check_steps(missing: fn(&'static str, String) -> Step) -> Vec<Step> {
     steps
 }
 
-/// The command makes its report of what the page exported. It is built as for the demo, which may have done so.
+/// The command makes its report of what the page exported.
 fn report_steps() -> [Step; 2] {
-    let build = cargo(["build", "--release", "--package", "gqa-cli"]);
-    let gqa = target_dir().join("release").join(format!("gqa{}", std::env::consts::EXE_SUFFIX));
-    let mut report = Command::new(gqa);
+    let mut report = Command::new(demo::program());
     report.current_dir(root()).arg("report").arg(results());
     report.arg("-o").arg(target_dir().join("web/report.html"));
-    let build = Step::new("build the command", build).after_success();
-    [build, Step::new("a report of what the page measured", report).after_success()]
+    [demo::build().after_success(), Step::new("a report of what the page measured", report).after_success()]
 }
 
 /// Where the tests put what the page exports.

@@ -7,16 +7,12 @@ use naga::back::{glsl, hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
 use super::super::{DISPATCH_WORK, LOOP_LIMIT, all, loop_ranges, tile_ranges};
+use super::has_matrices;
 use crate::gpu::{Binding, Constant, Kernel};
 
 /// What variants in matrix units need of the device.
 const MATRIX: Capabilities =
     Capabilities::COOPERATIVE_MATRIX.union(Capabilities::SHADER_FLOAT16).union(Capabilities::SUBGROUP);
-
-/// Whether it is a variant in matrix units.
-fn has_matrices(constants: &[(&'static str, Constant)]) -> bool {
-    constants.iter().any(|(name, _)| *name == "MATRIX")
-}
 
 /// Parses and validates, with no capability beyond those that every WebGPU device has, and those of matrix units for
 /// variants that use them.

@@ -22,3 +22,10 @@ mod training;
 #[allow(unreachable_pub)]
 mod turns;
 mod windows;
+
+use crate::gpu::Constant;
+
+/// Whether it is a variant in matrix units.
+fn has_matrices(constants: &[(&'static str, Constant)]) -> bool {
+    constants.iter().any(|(name, _)| *name == "MATRIX")
+}

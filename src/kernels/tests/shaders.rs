@@ -6,6 +6,7 @@ use serde_json::json;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::super::{FLOATS, Variant, all};
+use super::has_matrices;
 use crate::gpu::kernel::ENTRY;
 use crate::gpu::{Binding, Constant, element_constant};
 
@@ -21,7 +22,7 @@ const COMPILED: usize = 5;
 #[allow(unreachable_pub)]
 pub fn shaders() -> String {
     let mut shaders = Vec::new();
-    for (kernel, variants) in all().into_iter().filter(|(kernel, _)| !kernel.name.ends_with("_matrix")) {
+    for (kernel, variants) in all() {
         let bindings = kernel.bindings.iter().map(|binding| match binding {
             Binding::Uniform(_) => "uniform",
             Binding::Read(_) => "read-only-storage",
@@ -29,7 +30,7 @@ pub fn shaders() -> String {
         });
         let bindings: Vec<_> = bindings.collect();
         let mut seen = BTreeSet::new();
-        for (i, listed) in variants.into_iter().enumerate() {
+        for (i, listed) in variants.into_iter().filter(|variant| !has_matrices(variant)).enumerate() {
             for (j, constants) in [listed.clone()].into_iter().chain(varied(&listed)).enumerate() {
                 let name = format!("{} {constants:?}", kernel.name);
                 let compiled = j == 0 && i % COMPILED == 0;

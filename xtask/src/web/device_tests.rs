@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use crate::steps::Step;
 use crate::{folders, root, target_dir, wasm};
 
+/// The programs of tests that run in browsers.
+pub(crate) const TESTS: [&str; 7] = ["--package", "gqa", "--lib", "--test", "layer", "--test", "gradients"];
+
 /// What the modules meet in a browser.
 const PAGE: &str = "web/tests/page";
 
@@ -19,8 +22,8 @@ pub(super) fn steps() -> Result<Vec<Step>, String> {
     // In place of running what it built, cargo gives it to the runner.
     let runner = format!("{:?}", [runner.as_path(), "--tests".as_ref(), folder().as_path()]);
     let runner = format!("target.{}.runner={runner}", wasm::TARGET);
-    let args = ["test", "--package", "gqa", "--lib", "--test", "layer", "--test", "gradients"];
-    let mut build = wasm::cargo(&[&args[..], &["--profile", "web-tests", "--config", &runner]].concat())?;
+    let how = ["--profile", "web-tests", "--config", &runner];
+    let mut build = wasm::cargo(&[&["test"], &TESTS[..], &how].concat())?;
     build.env("GQA_TUNING", "off");
     let page = || folders::replace(&folder(), |new| folders::copy_all(&root().join(PAGE), new));
     Ok(vec![Step::doing("page of the device tests", page), Step::new("device tests for browsers", build)])
