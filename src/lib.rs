@@ -33,9 +33,9 @@
 #[cfg(all(test, target_arch = "wasm32"))]
 extern crate gqa_block_on as pollster;
 
+mod arguments;
 mod array;
 mod attention;
-mod attention_backward;
 pub mod bench;
 mod config;
 pub mod conformance;
@@ -49,9 +49,8 @@ pub mod initializers;
 pub mod keras;
 mod kernels;
 mod layer;
-mod mask;
-mod matrix_units;
 pub mod reference;
+mod shaders;
 mod shapes;
 pub mod training;
 mod training_terms;
@@ -60,21 +59,21 @@ mod weights;
 
 pub use array::Array;
 pub use attention::{
-    AttentionOptions, AttentionOutput, AttentionPath, AttentionTensors, allocate_attention_output,
-    encode_scaled_dot_product_attention, scaled_dot_product_attention, tune_scaled_dot_product_attention,
+    AttentionGradients, AttentionOptions, AttentionOutput, AttentionPath, AttentionTensors,
+    allocate_attention_output, encode_scaled_dot_product_attention, scaled_dot_product_attention,
+    scaled_dot_product_attention_backward, tune_scaled_dot_product_attention,
 };
-pub use attention_backward::{AttentionGradients, scaled_dot_product_attention_backward};
 pub use config::Config;
 pub use dropout::{Dropout, philox4x32_10};
 pub use dtype::{DType, DTypePolicy};
 pub use error::{Error, Result};
 pub use gpu::{
-    AdapterFacts, Choice, ChoiceSource, Element, Gpu, GpuUsage, MatrixUnits, Tensor, Tuning, adapters,
+    AdapterFacts, Choice, ChoiceSource, CooperativeMatrix, Element, Gpu, GpuUsage, Tensor, Tuning, adapters,
 };
 pub use initializers::Initializer;
+pub use kernels::forms::forms;
 pub use layer::{CallOptions, CallOutput, Gradients, GroupedQueryAttention, OutputTensors, Tape};
 pub use training_terms::{Constraint, OrthogonalMode, Regularizer};
-pub use tuning::forms;
 pub use weights::{FeatureWidths, Projection, Shaped, WeightSpec, Weights, weight_specs};
 pub use wgpu;
 

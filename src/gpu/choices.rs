@@ -1,12 +1,11 @@
 //! Which form of a kernel is taken for which class of shapes: measured, remembered from an earlier run, or by default.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Gpu;
-use super::context::lock;
+use super::sync::lock;
+use super::{Class, Gpu};
 
 /// Whether the forms of kernels are measured on this device before they are used.
 ///
@@ -20,44 +19,6 @@ pub enum Tuning {
     On,
     /// Nothing is measured, and no file is read or written: the default table decides, and what was measured before.
     Off,
-}
-
-/// A class of shapes for which one form of a kernel is chosen.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Class {
-    pub(crate) kernel: &'static str,
-    /// What tells this class from others, for people and for the file of choices.
-    pub(crate) shape: ClassShape,
-}
-
-/// Types and sizes, the latter as powers of two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct ClassShape {
-    pub(crate) types: [&'static str; 3],
-    /// By name; a name of "" is left out.
-    pub(crate) sizes: [(&'static str, u32); 5],
-    pub(crate) flags: [(&'static str, bool); 5],
-}
-
-impl fmt::Display for Class {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.kernel)?;
-        for name in self.shape.types.iter().filter(|name| !name.is_empty()) {
-            write!(f, " {name}")?;
-        }
-        for (name, size) in self.shape.sizes.iter().filter(|(name, _)| !name.is_empty()) {
-            write!(f, " {name}{size}")?;
-        }
-        for (name, _) in self.shape.flags.iter().filter(|(_, on)| *on) {
-            write!(f, " {name}")?;
-        }
-        Ok(())
-    }
-}
-
-/// The power of two that sizes of a class are named by.
-pub(crate) fn size_class(size: usize) -> u32 {
-    u32::try_from(size.next_power_of_two()).unwrap_or(1 << 31)
 }
 
 /// A choice that was made on a device.

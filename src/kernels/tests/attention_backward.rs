@@ -1,8 +1,8 @@
 //! The gradients of attention in every form against the reference.
 
-use super::super::attention_backward::{FORMS, Form, Role};
 use super::attention_case::AttentionCase;
 use super::support::*;
+use crate::kernels::attention::backward::lanes::{FORMS, Form, Role};
 use crate::{Array, DType};
 #[cfg(target_arch = "wasm32")]
 use gqa_device_test::test;

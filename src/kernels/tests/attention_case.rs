@@ -1,10 +1,10 @@
 //! A case of fused attention for the tests of its forms: operands, every mask that flags turn on, and the reference.
 
-use super::super::attention_backward::{self, AttentionBackward, Role, attention_backward};
-use super::super::attention_delta::attention_delta;
-use super::super::attention_forward::{AttentionForward, Form, attention_forward, default_form};
-use super::super::tame::tame;
 use super::support::*;
+use crate::kernels::attention::backward::delta::attention_delta;
+use crate::kernels::attention::backward::lanes::{self, AttentionBackward, Role, attention_backward};
+use crate::kernels::attention::forward::lanes::{AttentionForward, Form, attention_forward, default_form};
+use crate::kernels::attention::masks::zero_nonfinite::zero_nonfinite;
 use crate::mask::Masks;
 use crate::reference::{self, Visibility};
 use crate::shapes::Dims;
@@ -101,18 +101,18 @@ impl AttentionCase {
         let Dims { batch, query_len, query_heads, head_dim, .. } = self.dims;
         let out = poisoned(gpu, &[batch, query_len, query_heads, head_dim], DType::F32);
         let lse = poisoned(gpu, &[batch, query_heads, query_len], DType::F32);
-        let (v, dropout) = ((self.v(flags).0.slot(), self.k_type), Self::dropout(flags));
+        let (v, dropout) = ((self.v(flags).0.range(), self.k_type), Self::dropout(flags));
         run(gpu, |pass| {
             let (packed, bits) = masks.pack("test", pass, &self.dims, Some(v), dropout.is_some())?;
             let operands = AttentionForward {
-                q: (self.q.0.slot(), self.q.0.dtype()),
-                k: (self.k.0.slot(), self.k_type),
+                q: (self.q.0.range(), self.q.0.dtype()),
+                k: (self.k.0.range(), self.k_type),
                 v,
-                masks: (packed, bits.slot()),
+                masks: (packed, bits.range()),
                 scale: SCALE,
                 dropout,
-                out: out.slot(),
-                lse: lse.slot(),
+                out: out.range(),
+                lse: lse.range(),
             };
             attention_forward(pass, &self.dims, &operands, form)
         });
@@ -158,37 +158,37 @@ impl AttentionCase {
         }
         run(gpu, |pass| {
             let (packed, bits) =
-                masks.pack("test", pass, &self.dims, Some((v.slot(), f32)), dropout.is_some())?;
-            let masks = (packed, bits.slot());
+                masks.pack("test", pass, &self.dims, Some((v.range(), f32)), dropout.is_some())?;
+            let masks = (packed, bits.range());
             let forward = AttentionForward {
-                q: (q.slot(), f32),
-                k: (k.slot(), f32),
-                v: (v.slot(), f32),
+                q: (q.range(), f32),
+                k: (k.range(), f32),
+                v: (v.range(), f32),
                 masks,
                 scale: SCALE,
                 dropout,
-                out: out.slot(),
-                lse: lse.slot(),
+                out: out.range(),
+                lse: lse.range(),
             };
             if let Some(form) = default_form(gpu.is_cpu(), &self.dims, gpu.limits()) {
                 attention_forward(pass, &self.dims, &forward, form)?;
             }
-            attention_delta(pass, &self.dims, [&d_out, &out, &lse, &stats].map(Tensor::slot))?;
+            attention_delta(pass, &self.dims, [&d_out, &out, &lse, &stats].map(Tensor::range))?;
             for x in [&q, &k, &v, &d_out] {
-                tame(pass, x.slot(), x.shape().iter().product())?;
+                zero_nonfinite(pass, x.range(), x.shape().iter().product())?;
             }
             let operands = AttentionBackward {
-                q: q.slot(),
-                d_out: d_out.slot(),
-                k: k.slot(),
-                v: v.slot(),
-                stats: stats.slot(),
+                q: q.range(),
+                d_out: d_out.range(),
+                k: k.range(),
+                v: v.range(),
+                stats: stats.range(),
                 masks,
                 scale: SCALE,
                 dropout,
-                dq: dq.slot(),
-                dk: dk.slot(),
-                dv: dv.slot(),
+                dq: dq.range(),
+                dk: dk.range(),
+                dv: dv.range(),
             };
             for (role, form) in Role::ALL.into_iter().zip(forms) {
                 attention_backward(pass, &self.dims, &operands, role, form)?;

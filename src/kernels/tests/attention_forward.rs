@@ -1,9 +1,9 @@
 //! Fused attention in every form against the reference.
 
-use super::super::attention_forward::{FORMS, Form};
 use super::attention_case::AttentionCase;
 use super::support::*;
 use crate::DType;
+use crate::kernels::attention::forward::lanes::{FORMS, Form};
 #[cfg(target_arch = "wasm32")]
 use gqa_device_test::test;
 
@@ -20,7 +20,7 @@ fn fused_attention_is_the_references_under_every_mask() {
     ];
     for (case, sizes) in DIMS.into_iter().chain(more).enumerate() {
         let [b, t, s, h, hkv, d] = sizes;
-        let (q_type, k_type) = (super::super::FLOATS[case % 3], super::super::FLOATS[case / 3 % 3]);
+        let (q_type, k_type) = (crate::kernels::FLOATS[case % 3], crate::kernels::FLOATS[case / 3 % 3]);
         let (q, k) = (values(b * t * h * d, 1), values(b * s * hkv * d, 2));
         let operands = AttentionCase::new(&gpu, sizes, (q, q_type), (k, k_type));
         let least = wgpu::Limits::default();

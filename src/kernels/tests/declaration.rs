@@ -10,11 +10,11 @@ use super::super::{DISPATCH_WORK, LOOP_LIMIT, all, loop_ranges, tile_ranges};
 use super::has_matrices;
 use crate::gpu::{Binding, Constant, Kernel};
 
-/// What variants in matrix units need of the device.
+/// What variants in cooperative matrices need of the device.
 const MATRIX: Capabilities =
     Capabilities::COOPERATIVE_MATRIX.union(Capabilities::SHADER_FLOAT16).union(Capabilities::SUBGROUP);
 
-/// Parses and validates, with no capability beyond those that every WebGPU device has, and those of matrix units for
+/// Parses and validates, with no capability beyond those that every WebGPU device has, and those of cooperative matrices for
 /// variants that use them.
 fn module(kernel: &Kernel, constants: &[(&'static str, Constant)]) -> (naga::Module, ModuleInfo) {
     let source = kernel.wgsl(constants);
@@ -64,7 +64,7 @@ fn every_variant_translates_to_every_shading_language_that_has_what_it_uses() {
             };
             let pipeline = glsl::PipelineOptions {
                 shader_stage: naga::ShaderStage::Compute,
-                entry_point: crate::gpu::kernel::ENTRY.into(),
+                entry_point: crate::gpu::shader::ENTRY.into(),
                 multiview: None,
             };
             let mut gl = String::new();
@@ -110,7 +110,7 @@ fn bindings_entry_and_workgroup_size_are_those_of_the_wgsl() {
             let params = module.types[uniform.unwrap().1.ty].inner.size(module.to_ctx());
             assert_eq!(params as usize, kernel.params_size, "{}: size of Params", kernel.name);
             let entry = &module.entry_points[0];
-            assert_eq!(entry.name, crate::gpu::kernel::ENTRY);
+            assert_eq!(entry.name, crate::gpu::shader::ENTRY);
             let own = constants.iter().find(|(name, _)| *name == "WORKGROUP_SIZE");
             let size = match own {
                 Some((_, Constant::U32(size))) => *size,
@@ -125,7 +125,7 @@ fn bindings_entry_and_workgroup_size_are_those_of_the_wgsl() {
                 .filter(|(_, variable)| variable.space == naga::AddressSpace::WorkGroup)
                 .map(|(_, variable)| u64::from(module.types[variable.ty].inner.size(module.to_ctx())))
                 .sum();
-            // Devices with matrix units have twice what WebGPU promises.
+            // Devices with cooperative matrices have twice what WebGPU promises.
             let limit = if has_matrices(&constants) { 32_768 } else { 16_384 };
             assert!(shared <= limit, "{} {constants:?}: {shared} bytes of workgroup memory", kernel.name);
         }
@@ -147,7 +147,7 @@ fn every_kernel_has_its_files() {
     let table: BTreeSet<String> = all().iter().map(|(kernel, _)| kernel.name.to_string()).collect();
     assert_eq!(stems("shaders", "wgsl"), table);
     assert_eq!(stems("src/kernels", "rs"), table);
-    // A kernel in matrix units means what the one that it stands for means.
+    // A kernel in cooperative matrices means what the one that it stands for means.
     let meanings = table.iter().map(|name| name.strip_suffix("_matrix").unwrap_or(name).to_string());
     assert!(stems("src/reference", "rs").is_superset(&meanings.collect()));
 }

@@ -1,19 +1,19 @@
-//! The forms in matrix units against the reference, where the adapter has such units.
+//! The forms in cooperative matrices against the reference, where the adapter has such units.
 
-use super::super::attention_forward::{self, AttentionForward, attention_forward};
-use super::super::linear::{self, Linear, linear};
 use super::attention_case::AttentionCase;
 use super::support::*;
+use crate::kernels::attention::forward::lanes::{self, AttentionForward, attention_forward};
+use crate::kernels::linear::lanes::{self, Linear, linear};
 use crate::mask::Masks;
 use crate::reference;
-use crate::{DType, Gpu, MatrixUnits};
+use crate::{CooperativeMatrix, DType, Gpu};
 
-/// The adapter under test with its matrix units, if it has any.
+/// The adapter under test with its cooperative matrices, if it has any.
 fn gpu_with_units() -> Option<Gpu> {
     let adapter = std::env::var("GQA_ADAPTER").ok().filter(|wanted| !wanted.trim().is_empty());
-    let gpu = pollster::block_on(Gpu::with_matrix_units(adapter.as_deref())).unwrap();
-    if gpu.matrix_units() == MatrixUnits::Off {
-        eprintln!("{gpu:?} has no matrix units for f16: their forms are not tested");
+    let gpu = pollster::block_on(Gpu::with_cooperative_matrix(adapter.as_deref())).unwrap();
+    if gpu.cooperative_matrix() == CooperativeMatrix::Off {
+        eprintln!("{gpu:?} has no cooperative matrices for f16: their forms are not tested");
         return None;
     }
     Some(gpu)
@@ -22,12 +22,12 @@ fn gpu_with_units() -> Option<Gpu> {
 #[test]
 fn the_self_test_passes() {
     let Some(gpu) = gpu_with_units() else { return };
-    assert_eq!(gpu.matrix_units(), MatrixUnits::Untested);
-    assert_eq!(gpu.tested_units(), None);
-    let units = pollster::block_on(gpu.test_matrix_units()).unwrap();
-    assert!(matches!(units, MatrixUnits::Passed { size: 8 | 16 }), "{units:?}");
-    assert_eq!(gpu.matrix_units(), units);
-    assert_eq!(gpu.tested_units(), gpu.units());
+    assert_eq!(gpu.cooperative_matrix(), CooperativeMatrix::Untested);
+    assert_eq!(gpu.tested_matrix(), None);
+    let units = pollster::block_on(gpu.test_cooperative_matrix()).unwrap();
+    assert!(matches!(units, CooperativeMatrix::Passed { size: 8 | 16 }), "{units:?}");
+    assert_eq!(gpu.cooperative_matrix(), units);
+    assert_eq!(gpu.tested_matrix(), gpu.units());
 }
 
 #[test]
@@ -38,8 +38,8 @@ fn results_do_not_depend_on_how_wide_subgroups_are() {
     for (lanes, parts) in [(lanes, 1), (32, 3)] {
         let gpu = gpu_with_units().unwrap();
         gpu.set_units(lanes, parts);
-        let units = pollster::block_on(gpu.test_matrix_units()).unwrap();
-        assert!(matches!(units, MatrixUnits::Passed { .. }), "{lanes} lanes, {parts} parts: {units:?}");
+        let units = pollster::block_on(gpu.test_cooperative_matrix()).unwrap();
+        assert!(matches!(units, CooperativeMatrix::Passed { .. }), "{lanes} lanes, {parts} parts: {units:?}");
     }
 }
 
@@ -64,7 +64,7 @@ fn linear_in_matrix_units_is_the_references() {
             let (w, w_ref) = tensor(&gpu, &[k, n], values(k * n, 2), DType::F16);
             let (bias, bias_ref) = tensor(&gpu, &[n], values(n, 3), DType::F16);
             let (other, other_ref) = tensor(&gpu, &[m, n], values(m * n, 4), DType::F32);
-            // As the matrix units see it.
+            // As the cooperative matrices see it.
             let x_seen = reference::cast(&x_ref, DType::F16);
             let y = poisoned(&gpu, &[m, n], DType::F32);
             for (i, form) in linear::MATRIX_FORMS.into_iter().enumerate() {
@@ -75,12 +75,12 @@ fn linear_in_matrix_units_is_the_references() {
                     continue;
                 }
                 let operands = Linear {
-                    x: (x.slot(), x_type),
-                    w: w.slot(),
-                    bias: has_bias.then(|| bias.slot()),
+                    x: (x.range(), x_type),
+                    w: w.range(),
+                    bias: has_bias.then(|| bias.range()),
                     w_type: DType::F16,
-                    gated: has_gate.then(|| other.slot()),
-                    y: y.slot(),
+                    gated: has_gate.then(|| other.range()),
+                    y: y.range(),
                     add: false,
                     sizes: [m, k, n],
                 };
@@ -123,7 +123,7 @@ fn attention_in_matrix_units_is_the_references_under_every_mask() {
             let flags = (step * 13 % 64) ^ case as u32;
             let form = *forms[(case + step as usize) % forms.len()];
             let got = operands.run(&gpu, form, flags, case);
-            // As the matrix units see it; probabilities are rounded too.
+            // As the cooperative matrices see it; probabilities are rounded too.
             let expected = operands.expected(flags, case, DType::F16);
             let what = format!("{sizes:?} {q_type} {k_type} flags {flags:06b} {}", form.name);
             check(&format!("out {what}"), &got.out, expected.output.data(), 1e-3);
@@ -151,16 +151,16 @@ fn a_visible_nan_and_a_value_past_the_range_of_f16_reach_the_result() {
         let (out, lse) = (poisoned(&gpu, &[1, 9, 2, 8], DType::F32), poisoned(&gpu, &[1, 2, 9], DType::F32));
         let masks = Masks { causal: true, q_offset: 36, ..Masks::default() };
         run(&gpu, |pass| {
-            let (packed, bits) = masks.pack("test", pass, &dims, Some((v.slot(), DType::F32)), false)?;
+            let (packed, bits) = masks.pack("test", pass, &dims, Some((v.range(), DType::F32)), false)?;
             let operands = AttentionForward {
-                q: (q.slot(), DType::F32),
-                k: (k.slot(), DType::F32),
-                v: (v.slot(), DType::F32),
-                masks: (packed, bits.slot()),
+                q: (q.range(), DType::F32),
+                k: (k.range(), DType::F32),
+                v: (v.range(), DType::F32),
+                masks: (packed, bits.range()),
                 scale: 1.0,
                 dropout: None,
-                out: out.slot(),
-                lse: lse.slot(),
+                out: out.range(),
+                lse: lse.range(),
             };
             attention_forward(pass, &dims, &operands, form.unwrap())
         });

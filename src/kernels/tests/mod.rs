@@ -6,7 +6,7 @@ mod attention_forward;
 #[path = "../../../tests/common/compare.rs"]
 #[allow(unreachable_pub)]
 mod compare;
-// naga's writers and files; and browsers have no matrix units.
+// naga's writers and files; and browsers have no cooperative matrices.
 #[cfg(not(target_arch = "wasm32"))]
 mod declaration;
 #[cfg(not(target_arch = "wasm32"))]
@@ -25,7 +25,7 @@ mod windows;
 
 use crate::gpu::Constant;
 
-/// Whether it is a variant in matrix units.
+/// Whether it is a variant in cooperative matrices.
 fn has_matrices(constants: &[(&'static str, Constant)]) -> bool {
     constants.iter().any(|(name, _)| *name == "MATRIX")
 }

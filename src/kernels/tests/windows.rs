@@ -1,9 +1,9 @@
 //! Operands larger than one binding, with bindings made small instead of operands large.
 
-use super::super::attention_forward::{AttentionForward, FORMS, attention_forward};
-use super::super::linear::{self, Linear, linear};
-use super::super::pack_mask::pack_mask;
 use super::support::*;
+use crate::kernels::attention::forward::lanes::{AttentionForward, FORMS, attention_forward};
+use crate::kernels::attention::masks::pack_mask::pack_mask;
+use crate::kernels::linear::lanes::{self, Linear, linear};
 use crate::mask::Masks;
 use crate::reference::{self, Visibility};
 use crate::{DType, Tensor};
@@ -25,12 +25,12 @@ fn linear_in_windows_of_rows_is_the_references() {
             let (gated, gated_ref) = tensor(&gpu, &[m, n], values(m * n, 3), DType::F32);
             let y = poisoned(&gpu, &[m, n], DType::F32);
             let operands = Linear {
-                x: (x.slot(), x_type),
-                w: w.slot(),
+                x: (x.range(), x_type),
+                w: w.range(),
                 bias: None,
                 w_type: DType::F32,
-                gated: Some(gated.slot()),
-                y: y.slot(),
+                gated: Some(gated.range()),
+                y: y.range(),
                 add: false,
                 sizes: [m, k, n],
             };
@@ -81,16 +81,16 @@ fn attention_in_windows_of_batches_queries_and_keys_is_the_references() {
             let (out, lse) =
                 (poisoned(&gpu, &[b, t, h, d], DType::F32), poisoned(&gpu, &[b, h, t], DType::F32));
             run(&gpu, |pass| {
-                let (packed, bits) = masks.pack("test", pass, &dims, Some((v.slot(), DType::F32)), false)?;
+                let (packed, bits) = masks.pack("test", pass, &dims, Some((v.range(), DType::F32)), false)?;
                 let operands = AttentionForward {
-                    q: (q.slot(), DType::F32),
-                    k: (k.slot(), DType::F16),
-                    v: (v.slot(), DType::F32),
-                    masks: (packed, bits.slot()),
+                    q: (q.range(), DType::F32),
+                    k: (k.range(), DType::F16),
+                    v: (v.range(), DType::F32),
+                    masks: (packed, bits.range()),
                     scale: 0.8,
                     dropout: None,
-                    out: out.slot(),
-                    lse: lse.slot(),
+                    out: out.range(),
+                    lse: lse.range(),
                 };
                 attention_forward(pass, &dims, &operands, FORMS[1 + case % 2])
             });
@@ -111,7 +111,7 @@ fn masks_in_windows_of_rows_are_packed_whole() {
     let tensor = pollster::block_on(Tensor::from_mask(&gpu, &mask)).unwrap();
     let bits = poisoned(&gpu, &[rows * 4], DType::F32);
     let before = gpu.usage().dispatches;
-    run(&gpu, |pass| pack_mask(pass, tensor.slot(), None, bits.slot(), [rows, length, 0]));
+    run(&gpu, |pass| pack_mask(pass, tensor.range(), None, bits.range(), [rows, length, 0]));
     assert!(gpu.usage().dispatches > before + 1, "it was not split");
     let got: Vec<u32> =
         pollster::block_on(bits.to_vec::<f32>()).unwrap().into_iter().map(f32::to_bits).collect();
