@@ -12,6 +12,18 @@ use super::uniforms::Uniforms;
 use crate::{Error, Result};
 
 /// A GPU device with its pipelines, ready to hold tensors and run layers. Cheap to clone: clones share everything.
+///
+/// ```
+/// use gqa::{Gpu, Tensor};
+/// # pollster::block_on(async {
+/// let gpu = Gpu::from_env().await?; // `Gpu::new` ignores the environment, `Gpu::from_wgpu` takes your device
+/// println!("{} ({})", gpu.adapter_info().name, gpu.adapter_info().backend);
+/// let x = Tensor::from_slice(&gpu, [2, 3], &[0.5f32; 6]).await?;
+/// assert_eq!(gpu.usage().tensor_bytes, 24);
+/// drop(x);
+/// assert_eq!(gpu.usage().tensor_bytes, 0);
+/// # Ok::<(), gqa::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
