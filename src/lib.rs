@@ -107,7 +107,7 @@
 //! | [`keras`] | files of Keras and safetensors, read and written |
 //! | [`initializers`], [`training`] | first weights; losses and optimizers |
 //! | [`mod@reference`], [`conformance`] | the layer on the CPU in f64; checks of an adapter against it |
-//! | [`bench`] | the benchmark suite |
+//! | [`mod@bench`] | the benchmark suite |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

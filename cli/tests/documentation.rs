@@ -50,7 +50,9 @@ fn every_link_of_the_documentation_leads_somewhere() {
     let mut count = 0;
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
-        for link in links(&text).filter(|link| !link.starts_with("http") && !link.starts_with("../../actions")) {
+        for link in
+            links(&text).filter(|link| !link.starts_with("http") && !link.starts_with("../../actions"))
+        {
             let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
             let target = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
             assert!(target.exists(), "{}: {link}", page.display());
