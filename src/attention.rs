@@ -1,4 +1,4 @@
-//! Attention alone, for those who project themselves, and the two paths that the layer shares with it:
+//! Attention alone, for callers with already projected q, k and v, and the two paths that the layer shares with it:
 //!
 //! ```text
 //! fused    attention_forward
@@ -14,12 +14,13 @@ use crate::mask::{Masks, Visibility};
 use crate::shapes::{Dims, Queries};
 use crate::{DType, Error, Result};
 
-/// The two ways to the same result.
+/// How attention is computed. Both paths have the same semantics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AttentionPath {
-    /// One pass over the keys with an online softmax; memory O(T).
+    /// FlashAttention-style: one pass over the keys with an online softmax; memory O(T).
     Fused,
-    /// Scores, softmax, dropout and weighted values one after the other. It gives scores, and is quicker for few queries.
+    /// Scores, softmax, dropout and weighted values as separate kernels; memory O(T · S). Returns scores, and takes heads of
+    /// any width.
     Chained,
 }
 

@@ -19,7 +19,7 @@ pub use tape::{Gradients, Tape};
 
 const OPERATION: &str = "GroupedQueryAttention";
 
-/// Grouped-query attention as a layer, with the meaning of Keras' `GroupQueryAttention`, on one GPU.
+/// Keras' `GroupQueryAttention` on one GPU, with the same semantics.
 ///
 /// ```
 /// use gqa::{CallOptions, Config, FeatureWidths, Gpu, GroupedQueryAttention, Tensor};
@@ -337,7 +337,7 @@ impl GroupedQueryAttention {
         check_sizes(OPERATION, &self.gpu, &plan.dims, plan.path, plan.scores)
     }
 
-    /// The dropout of a call that nothing stands in the way of any more.
+    /// Draws the dropout seed of a call. Called after validation, so that a rejected call consumes no seed.
     fn draw_dropout(&self, options: &CallOptions<'_>) -> Option<Dropout> {
         (options.training && self.config.dropout > 0.0).then(|| Dropout {
             probability: self.config.dropout,

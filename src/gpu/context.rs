@@ -120,8 +120,11 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// The caller's own device. Make one `Gpu` of it and clone that: tensors of another are refused. Its limits are respected and its error handlers left alone. Fails where the limits are
-    /// below those that WebGPU promises (`wgpu::Limits::downlevel_defaults()` is).
+    /// The caller's own device. Make one `Gpu` of it and clone that: tensors of another `Gpu` are refused. The device's limits
+    /// are respected and its error handlers stay as they are.
+    ///
+    /// Fails where a shader stage has fewer storage buffers than the kernels need, as with
+    /// `wgpu::Limits::downlevel_defaults()`.
     ///
     /// A device made with wgpu's `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16` and `SUBGROUP` may use
     /// [matrix units](Self::matrix_units).
