@@ -3,12 +3,13 @@
 use crate::dropout::Dropout;
 use crate::gpu::Tensor;
 
-/// How attention is computed.
+/// How attention is computed. Both paths have the same semantics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AttentionPath {
-    /// One pass over the keys with an online softmax; memory O(T).
+    /// FlashAttention-style: one pass over the keys with an online softmax; memory O(T).
     Fused,
-    /// Scores, softmax, dropout and weighted values one after the other; memory O(T · S). It can return the scores.
+    /// Scores, softmax, dropout and weighted values as separate kernels; memory O(T · S). Returns scores, and takes heads of
+    /// any width.
     Chained,
 }
 

@@ -76,6 +76,22 @@ impl Gpu {
     }
 
     /// The forms that calls on this device have taken so far, by class of shapes.
+    ///
+    /// ```
+    /// use gqa::{ChoiceSource, Gpu, Tensor, scaled_dot_product_attention};
+    /// # pollster::block_on(async {
+    /// let gpu = Gpu::from_env().await?;
+    /// let q = Tensor::from_slice(&gpu, [1, 20, 4, 8], &[0.5f32; 640]).await?; // [B,T,H,D]
+    /// let kv = Tensor::from_slice(&gpu, [1, 20, 2, 8], &[0.5f32; 320]).await?; // [B,S,Hkv,D]
+    /// scaled_dot_product_attention(&q, &kv, &kv, &Default::default()).await?;
+    /// let taken = gpu.choices().remove(0);
+    /// assert!(taken.class.starts_with("attention_forward f32 f32 f32 D8"));
+    ///
+    /// gpu.fix_form("attention_forward", Some(taken.form))?; // from now on, whatever the shapes
+    /// scaled_dot_product_attention(&q, &kv, &kv, &Default::default()).await?;
+    /// assert_eq!(gpu.choices()[0].source, ChoiceSource::Fixed);
+    /// # Ok::<(), gqa::Error>(()) }).unwrap();
+    /// ```
     pub fn choices(&self) -> Vec<Choice> {
         let made = lock(&self.inner().choices.made);
         let mut all: Vec<_> = made

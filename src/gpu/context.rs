@@ -14,6 +14,18 @@ use super::uniforms::Uniforms;
 use crate::{Error, Result};
 
 /// A GPU device with its pipelines, ready to hold tensors and run layers. Cheap to clone: clones share everything.
+///
+/// ```
+/// use gqa::{Gpu, Tensor};
+/// # pollster::block_on(async {
+/// let gpu = Gpu::from_env().await?; // `Gpu::new` ignores the environment, `Gpu::from_wgpu` takes your device
+/// println!("{} ({})", gpu.adapter_info().name, gpu.adapter_info().backend);
+/// let x = Tensor::from_slice(&gpu, [2, 3], &[0.5f32; 6]).await?;
+/// assert_eq!(gpu.usage().tensor_bytes, 24);
+/// drop(x);
+/// assert_eq!(gpu.usage().tensor_bytes, 0);
+/// # Ok::<(), gqa::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
@@ -107,8 +119,11 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// The caller's own device. Make one `Gpu` of it and clone that: tensors of another are refused. Its limits are respected and its error handlers left alone. Fails where the limits are
-    /// below those that WebGPU promises (`wgpu::Limits::downlevel_defaults()` is).
+    /// The caller's own device. Make one `Gpu` of it and clone that: tensors of another `Gpu` are refused. The device's limits
+    /// are respected and its error handlers stay as they are.
+    ///
+    /// Fails where a shader stage has fewer storage buffers than the kernels need, as with
+    /// `wgpu::Limits::downlevel_defaults()`.
     ///
     /// A device made with wgpu's `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16` and `SUBGROUP` may use
     /// [cooperative matrices](Self::cooperative_matrix).

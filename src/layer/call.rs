@@ -90,6 +90,19 @@ impl GroupedQueryAttention {
     }
 
     /// Tensors for [`encode`](Self::encode) to write to, for a call with these arguments. They can be used again.
+    ///
+    /// ```
+    /// use gqa::{CallOptions, Config, FeatureWidths, Gpu, GroupedQueryAttention, Tensor};
+    /// # pollster::block_on(async {
+    /// let gpu = Gpu::from_env().await?;
+    /// let layer = GroupedQueryAttention::new(&gpu, Config::new(16, 4, 2), FeatureWidths::all(64), 7).await?;
+    /// let x = Tensor::from_slice(&gpu, [1, 10, 64], &[0.1f32; 640]).await?; // [B,T,C]
+    /// let options = CallOptions { return_attention_scores: true, ..Default::default() };
+    /// let output = layer.allocate_output(&x, &x, &options).await?;
+    /// assert_eq!(output.attention_output.shape(), [1, 10, 64]); // [B,T,C]
+    /// assert_eq!(output.attention_scores.unwrap().shape(), [1, 4, 10, 10]); // [B,H,T,S]
+    /// # Ok::<(), gqa::Error>(()) }).unwrap();
+    /// ```
     pub async fn allocate_output(
         &self,
         query: &Tensor,
@@ -105,6 +118,25 @@ impl GroupedQueryAttention {
     ///
     /// Arguments are checked before anything is recorded. What wgpu itself finds wrong, such as memory that runs out,
     /// goes to the error scope or handler of the caller, who should [`trim`](Gpu::trim) then.
+    ///
+    /// ```
+    /// # use gqa::{Config, FeatureWidths, Gpu, GroupedQueryAttention, Tensor};
+    /// # pollster::block_on(async {
+    /// # let gpu = Gpu::from_env().await?;
+    /// # let layer = GroupedQueryAttention::new(&gpu, Config::new(16, 4, 2), FeatureWidths::all(64), 7).await?;
+    /// # let x = Tensor::from_slice(&gpu, [1, 10, 64], &[0.1f32; 640]).await?;
+    /// let options = Default::default();
+    /// layer.tune(&x, &x, &options).await?; // once, if forms are to be measured: `encode` can't
+    /// let output = layer.allocate_output(&x, &x, &options).await?; // once, for every frame
+    ///
+    /// let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    /// // …commands that write x…
+    /// layer.encode(&mut encoder, &x, &x, &options, &output)?;
+    /// // …commands that read output.attention_output…
+    /// gpu.queue().submit([encoder.finish()]);
+    /// # assert_eq!(output.attention_output.to_vec::<f32>().await?.len(), 640);
+    /// # Ok::<(), gqa::Error>(()) }).unwrap();
+    /// ```
     pub fn encode(
         &self,
         encoder: &mut wgpu::CommandEncoder,

@@ -18,7 +18,7 @@ pub use tape::{Gradients, Tape};
 
 const OPERATION: &str = "GroupedQueryAttention";
 
-/// Grouped-query attention as a layer, with the meaning of Keras' `GroupQueryAttention`, on one GPU.
+/// Keras' `GroupQueryAttention` on one GPU, with the same semantics.
 ///
 /// ```
 /// use gqa::{CallOptions, Config, FeatureWidths, Gpu, GroupedQueryAttention, Tensor};
