@@ -53,6 +53,9 @@ mod mask;
 mod matrix_units;
 pub mod reference;
 mod shapes;
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub)]
+mod testing;
 pub mod training;
 mod training_terms;
 mod tuning;

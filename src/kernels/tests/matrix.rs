@@ -1,11 +1,12 @@
 //! The forms in matrix units against the reference, where the adapter has such units.
 
-use super::super::attention_forward::{self, AttentionForward, attention_forward};
-use super::super::linear::{self, Linear, linear};
-use super::attention_case::AttentionCase;
+use super::super::attention_forward::{self, AttentionForward, Form, attention_forward};
+use super::super::linear;
+use super::attention_case::{AttentionCase, Row, sets_of_rules, with_forms};
+use super::linear_case::{Kind, LinearCase};
 use super::support::*;
+use crate::DType::{F16, F32};
 use crate::mask::Masks;
-use crate::reference;
 use crate::{DType, Gpu, MatrixUnits};
 
 /// The adapter under test with its matrix units, if it has any.
@@ -46,6 +47,8 @@ fn results_do_not_depend_on_how_wide_subgroups_are() {
 #[test]
 fn linear_in_matrix_units_is_the_references() {
     let Some(gpu) = gpu_with_units() else { return };
+    let mut sampler = CaseSampler::new("linear in matrix units");
+    // To add a size, add a row: M, K, N.
     let sizes = [
         [1, 1, 1],
         [3, 5, 7],
@@ -58,76 +61,69 @@ fn linear_in_matrix_units_is_the_references() {
         [131, 68, 132],
         [65, 20, 4],
     ];
-    for (case, [m, k, n]) in sizes.into_iter().enumerate() {
-        for x_type in [DType::F16, DType::F32] {
-            let (x, x_ref) = tensor(&gpu, &[m, k], values(m * k, 1), x_type);
-            let (w, w_ref) = tensor(&gpu, &[k, n], values(k * n, 2), DType::F16);
-            let (bias, bias_ref) = tensor(&gpu, &[n], values(n, 3), DType::F16);
-            let (other, other_ref) = tensor(&gpu, &[m, n], values(m * n, 4), DType::F32);
-            // As the matrix units see it.
-            let x_seen = reference::cast(&x_ref, DType::F16);
-            let y = poisoned(&gpu, &[m, n], DType::F32);
-            for (i, form) in linear::MATRIX_FORMS.into_iter().enumerate() {
-                let kind = case + i + usize::from(x_type == DType::F32);
-                let (has_bias, has_gate) = (kind & 1 == 1, kind & 2 == 2);
-                // Each size meets two forms of three; all would mostly compile.
-                if !form.fits(gpu.units(), gpu.limits()) || kind % 3 == 0 || (k > 10_000 && i > 0) {
-                    continue;
+    let kinds = Kind::all(&[[DType::F16, DType::F16], [DType::F32, DType::F16]]);
+    let forms = linear::MATRIX_FORMS.into_iter().filter(|form| form.fits(gpu.units(), gpu.limits()));
+    let pairs = forms.flat_map(|form| kinds.iter().map(move |kind| (*kind, form)));
+    let picked = sampler.cover(pairs, |(kind, form), extent| kind.traits(form.name, extent), |_| 0);
+    for kind in kinds {
+        let of_kind: Vec<_> =
+            picked.iter().filter(|(other, _)| *other == kind).map(|(_, form)| form).collect();
+        for [m, k, n] in sizes.into_iter().filter(|&size| kind.is_of(size) && !of_kind.is_empty()) {
+            let case = LinearCase::new(&gpu, kind, [m, k, n]);
+            // As the matrix units see it, and as it is.
+            let expected = [(DType::F16, 1e-5), (DType::F32, DType::F16.tolerance())]
+                .map(|(seen_as, tolerance)| (case.expected(seen_as), tolerance));
+            // Long sums take a while.
+            for form in &of_kind[..if k > 10_000 { 1 } else { of_kind.len() }] {
+                let y = case.run(&gpu, **form, false);
+                for (expected, tolerance) in &expected {
+                    check(&format!("linear {m}×{k}×{n} {kind:?} in `{}`", form.name), y, expected, *tolerance);
                 }
-                let operands = Linear {
-                    x: (x.slot(), x_type),
-                    w: w.slot(),
-                    bias: has_bias.then(|| bias.slot()),
-                    w_type: DType::F16,
-                    gated: has_gate.then(|| other.slot()),
-                    y: y.slot(),
-                    add: false,
-                    sizes: [m, k, n],
-                };
-                let bias_ref = has_bias.then(|| bias_ref.data());
-                let expected = |x: &[f64]| {
-                    if has_gate {
-                        reference::gated_linear(x, w_ref.data(), bias_ref, other_ref.data(), [m, k, n])
-                    } else {
-                        reference::linear(x, w_ref.data(), bias_ref, [m, k, n])
-                    }
-                };
-                run(&gpu, |pass| linear(pass, &operands, form));
-                let what = format!("linear {m}×{k}×{n} {x_type} {has_bias} {has_gate} {}", form.name);
-                check(&what, &y, &expected(x_seen.data()), 1e-5);
-                check(&what, &y, &expected(x_ref.data()), DType::F16.tolerance());
-                poison(&y);
             }
         }
     }
 }
 
+/// To add a case, add a row.
+const ROWS: [Row; 13] = [
+    Row::new("one of everything", [1, 1, 1, 1, 1, 1]).types(F16, F16),
+    Row::new("odd sizes", [2, 3, 5, 4, 2, 7]).types(F32, F16).dropout(),
+    Row::new("one key past a word of bits", [1, 9, 65, 6, 2, 16]).types(F16, F32),
+    Row::new("one key head", [2, 17, 64, 3, 1, 33]).dropout(),
+    Row::new("one query", [1, 1, 300, 8, 2, 16]).types(F16, F16),
+    Row::new("as many key heads as query heads", [3, 8, 8, 5, 5, 5]).types(F32, F16),
+    Row::new("more queries than keys", [1, 33, 7, 9, 3, 12]).types(F16, F32).dropout(),
+    Row::new("wide heads off a vector", [1, 2, 130, 2, 2, 129]),
+    Row::new("keys beyond one dispatch", [1, 2, 9_000, 2, 1, 4]).types(F16, F16),
+    Row::new("rows beyond one workgroup", [2, 70, 133, 2, 1, 8]).types(F32, F16),
+    Row::new("many blocks of keys", [1, 40, 270, 4, 2, 64]).types(F16, F32).dropout(),
+    Row::new("groups of three", [2, 5, 96, 6, 2, 128]),
+    Row::new("nothing hidden", [2, 9, 43, 6, 2, 8]).hides_nothing(),
+];
+
 #[test]
 fn attention_in_matrix_units_is_the_references_under_every_mask() {
     let Some(gpu) = gpu_with_units() else { return };
-    // Beside the others, keys beyond one dispatch, and rows beyond one workgroup.
-    let more = [[1, 2, 9_000, 2, 1, 4], [2, 70, 133, 2, 1, 8], [1, 40, 270, 4, 2, 64], [2, 5, 96, 6, 2, 128]];
-    for (case, sizes) in DIMS.into_iter().chain(more).enumerate() {
-        let [b, t, s, h, hkv, d] = sizes;
-        let types = [DType::F16, DType::F32];
-        let (q_type, k_type) = (types[case % 2], types[case / 2 % 2]);
+    let mut sampler = CaseSampler::new("attention in matrix units");
+    let mut rules = sets_of_rules(&mut sampler);
+    let forms = attention_forward::MATRIX_FORMS;
+    let fits = |row: &Row, form: &Form| form.fits(row.sizes[5], gpu.units(), gpu.limits());
+    for (row, forms) in with_forms(&mut sampler, &ROWS, forms, |form| form.name.into(), fits) {
+        let [b, t, s, h, hkv, d] = row.sizes;
         let q = grown(values(b * t * h * d, 1), 2.0);
         let mut k = grown(values(b * s * hkv * d, 2), 2.0);
         // Scores that grow along the keys, so that sums are multiplied in every block.
         k.iter_mut().enumerate().for_each(|(i, x)| *x *= (i / (hkv * d) % s + 1) as f32 / s as f32);
-        let operands = AttentionCase::new(&gpu, sizes, (q, q_type), (k, k_type));
-        let forms = attention_forward::MATRIX_FORMS;
-        let forms: Vec<_> = forms.iter().filter(|form| form.fits(d, gpu.units(), gpu.limits())).collect();
-        assert!(!forms.is_empty(), "no form fits heads {d} wide");
-        for step in 0..5u32 {
-            let flags = (step * 13 % 64) ^ case as u32;
-            let form = *forms[(case + step as usize) % forms.len()];
-            let got = operands.run(&gpu, form, flags, case);
+        let case = AttentionCase::of(&gpu, &row, q, k);
+        for rules in row.rules(&mut rules, sampler.extent()) {
             // As the matrix units see it; probabilities are rounded too.
-            let expected = operands.expected(flags, case, DType::F16);
-            let what = format!("{sizes:?} {q_type} {k_type} flags {flags:06b} {}", form.name);
-            check(&format!("out {what}"), &got.out, expected.output.data(), 1e-3);
-            check(&format!("lse {what}"), &got.lse, &expected.lse, 1e-5);
+            let expected = case.expected(&rules, F16);
+            for form in &forms {
+                let got = case.run(&gpu, *form, &rules);
+                let what = format!("{row:?} under {rules:?} in `{}`", form.name);
+                check(&format!("out of {what}"), &got.out, expected.output.data(), 1e-3);
+                check(&format!("lse of {what}"), &got.lse, &expected.lse, 1e-5);
+            }
         }
     }
 }

@@ -56,8 +56,10 @@ fn cast_rounds_to_nearest_even_bit_for_bit() {
 
 #[test]
 fn linear_is_the_references() {
-    use super::super::linear::{FORMS, Linear, linear};
-    let (gpu, mut turns) = (gpu(), Turns::in_browsers_one_in(29));
+    use super::super::linear::FORMS;
+    use super::linear_case::{Kind, LinearCase};
+    let (gpu, mut sampler) = (gpu(), CaseSampler::new("linear"));
+    // To add a size, add a row: M, K, N.
     let sizes = [
         [1, 1, 1],
         [3, 5, 7],
@@ -70,49 +72,22 @@ fn linear_is_the_references() {
         [131, 68, 132],
         [65, 20, 4],
     ];
-    for (case, [m, k, n]) in sizes.into_iter().enumerate() {
-        for (x_type, w_type) in
-            [(DType::F32, DType::F32), (DType::F16, DType::F16), (DType::F32, DType::Bf16)]
-        {
-            for (has_bias, has_gate) in [(false, false), (true, false), (false, true), (true, true)] {
-                let (x, x_ref) = tensor(&gpu, &[m, k], values(m * k, 1), x_type);
-                let (w, w_ref) = tensor(&gpu, &[k, n], values(k * n, 2), w_type);
-                let (bias, bias_ref) = tensor(&gpu, &[n], values(n, 3), w_type);
-                let (other, other_ref) = tensor(&gpu, &[m, n], values(m * n, 4), DType::F32);
-                let y = poisoned(&gpu, &[m, n], DType::F32);
-                let operands = Linear {
-                    x: (x.slot(), x_type),
-                    w: w.slot(),
-                    bias: has_bias.then(|| bias.slot()),
-                    w_type,
-                    gated: has_gate.then(|| other.slot()),
-                    y: y.slot(),
-                    add: false,
-                    sizes: [m, k, n],
-                };
-                let bias_ref = has_bias.then(|| bias_ref.data());
-                let (x, w) = (x_ref.data(), w_ref.data());
-                let expected = if has_gate {
-                    reference::gated_linear(x, w, bias_ref, other_ref.data(), [m, k, n])
-                } else {
-                    reference::linear(x, w, bias_ref, [m, k, n])
-                };
-                let kind = usize::from(has_bias) + usize::from(has_gate);
-                // Each form meets each kind of size; all of them would mostly compile.
-                let forms = FORMS.iter().enumerate().filter(|(i, form)| {
-                    form.fits(None, gpu.limits()) && (i + case + kind) % 3 == 0 && (k < 10_000 || *i == 0)
-                });
-                let forms = forms.filter(|_| turns.next_is_run());
-                for (_, form) in forms {
-                    run(&gpu, |pass| linear(pass, &operands, *form));
-                    let what = format!("linear {m}×{k}×{n} {x_type} {w_type} {kind} {}", form.name);
-                    check(&what, &y, &expected, 1e-5);
-                    if !has_gate {
-                        run(&gpu, |pass| linear(pass, &Linear { add: true, ..operands }, *form));
-                        let twice: Vec<f64> = expected.iter().map(|y| 2.0 * y).collect();
-                        check(&format!("{what} added"), &y, &twice, 1e-5);
-                    }
-                    poison(&y);
+    let kinds = Kind::all(&[[DType::F32, DType::F32], [DType::F16, DType::F16], [DType::F32, DType::Bf16]]);
+    let forms = FORMS.into_iter().filter(|form| form.fits(None, gpu.limits()));
+    let pairs = forms.flat_map(|form| kinds.iter().map(move |kind| (*kind, form)));
+    let picked = sampler.cover(pairs, |(kind, form), extent| kind.traits(form.name, extent), |_| 0);
+    for kind in kinds {
+        let of_kind: Vec<_> = picked.iter().filter(|(other, _)| *other == kind).map(|(_, form)| form).collect();
+        for [m, k, n] in sizes.into_iter().filter(|&size| kind.is_of(size) && !of_kind.is_empty()) {
+            let case = LinearCase::new(&gpu, kind, [m, k, n]);
+            let expected = case.expected(DType::F32);
+            // Long sums take a while.
+            for form in &of_kind[..if k > 10_000 { 1 } else { of_kind.len() }] {
+                let what = format!("linear {m}×{k}×{n} {kind:?} in `{}`", form.name);
+                check(&what, case.run(&gpu, **form, false), &expected, 1e-5);
+                if !kind.gate {
+                    let twice: Vec<f64> = expected.iter().map(|y| 2.0 * y).collect();
+                    check(&format!("{what} added"), case.run(&gpu, **form, true), &twice, 1e-5);
                 }
             }
         }
@@ -150,8 +125,8 @@ fn pack_mask_is_the_references() {
 
 #[test]
 fn scores_are_the_references_under_every_mask() {
-    let (gpu, mut turns) = (gpu(), Turns::in_browsers_one_in(29));
-    for (case, sizes) in DIMS.into_iter().enumerate() {
+    let (gpu, mut sampler) = (gpu(), CaseSampler::new("scores"));
+    for (case, sizes) in sampler.order(DIMS.into_iter().enumerate()) {
         let [b, t, s, h, hkv, d] = sizes;
         let dims = dims(sizes);
         let dtype = super::super::FLOATS[case % 3];
@@ -167,8 +142,13 @@ fn scores_are_the_references_under_every_mask() {
         ];
         let (query_mask, value_mask, key_mask) = (bools(&[b, t], 8), bools(&[b, s], 9), bools(&[b, s], 10));
         for (i, attention_mask) in attention_masks.iter().enumerate() {
-            for flags in (0..16u32).filter(|_| turns.next_is_run()) {
+            for flags in 0..16u32 {
                 let on = |bit: u32| flags >> bit & 1 == 1;
+                let rules = ["causal", "window", "query mask", "value mask"];
+                let rules = (0..).zip(rules).map(|(bit, rule)| format!("{rule} {}", on(bit)));
+                if !sampler.should_run(rules.chain([format!("mask {i}"), format!("{dtype}")])) {
+                    continue;
+                }
                 let visibility = Visibility {
                     causal: on(0),
                     window: on(1).then_some(1 + i * 3),

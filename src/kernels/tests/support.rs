@@ -1,7 +1,7 @@
 //! What the tests of kernels share: tensors and what the reference sees of them, runs, checks.
 
-pub(crate) use super::compare::compare;
-pub(super) use super::turns::Turns;
+pub(crate) use crate::testing::compare::compare;
+pub(super) use crate::testing::sampler::{CaseSampler, Extent};
 use crate::gpu::Pass;
 use crate::reference;
 use crate::shapes::{Dims, Queries};
