@@ -15,14 +15,14 @@ pub mod testing;
 use std::path::Path;
 use std::sync::OnceLock;
 
-pub use testing::{compare, sampler};
-use testing::compare::compare;
 pub use gqa::conformance::{Inputs, LayerCase as Case, LayerData as Data, bools, values};
 use gqa::keras::{FileKind, ModelFile};
 use gqa::{
     AttentionPath, CallOutput, Config, FeatureWidths, Gpu, GroupedQueryAttention, Tensor, Weights, reference,
 };
 use pollster::block_on;
+use testing::compare::compare;
+pub use testing::{compare, sampler};
 
 pub const PATHS: [AttentionPath; 2] = AttentionPath::ALL;
 

@@ -47,7 +47,10 @@ pub(crate) fn for_tests(all: bool) -> Result<Adapters, String> {
     let mut others = Vec::new();
     if cfg!(target_os = "linux") && !is_chosen() {
         for (name, prepare) in SOFTWARE {
-            if all || own.is_none() && others.iter().all(|(_, adapter): &(_, Result<Adapter, _>)| adapter.is_err()) {
+            if all
+                || own.is_none()
+                    && others.iter().all(|(_, adapter): &(_, Result<Adapter, _>)| adapter.is_err())
+            {
                 others.push((name, prepare(false)));
             }
         }

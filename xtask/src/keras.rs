@@ -15,7 +15,8 @@ pub(crate) fn write_step() -> Step {
         let folder = folder();
         // Nothing of an earlier run may stand in for what is not written.
         if folder.exists() {
-            fs::remove_dir_all(&folder).map_err(|error| format!("can't empty {}: {error}", folder.display()))?;
+            fs::remove_dir_all(&folder)
+                .map_err(|error| format!("can't empty {}: {error}", folder.display()))?;
         }
         let mut write = cargo(["test", "--workspace", "--test", "loads_back"]);
         write.env("GQA_LOADS_BACK", folder);

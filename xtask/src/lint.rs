@@ -7,9 +7,8 @@ use crate::{cargo, wasm};
 /// All lints.
 pub(crate) fn steps() -> Vec<Step> {
     let mut steps = native();
-    steps.push(
-        Step::doing("compiler for browsers", wasm::prepare).or(Missing::on_this_machine()).within(150),
-    );
+    steps
+        .push(Step::doing("compiler for browsers", wasm::prepare).or(Missing::on_this_machine()).within(150));
     steps.extend(for_browsers().map(Step::after_success));
     steps
 }
@@ -18,7 +17,8 @@ pub(crate) fn steps() -> Vec<Step> {
 pub(crate) fn native() -> Vec<Step> {
     vec![
         Step::new("format", cargo(["fmt", "--all", "--check"])).within(10),
-        Step::new("clippy", cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])).within(150),
+        Step::new("clippy", cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+            .within(150),
     ]
 }
 

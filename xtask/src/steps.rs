@@ -44,7 +44,6 @@ enum Work {
     /// A command that is not known before its turn.
     Make(Make<Command>),
     Skip(String),
-    Fail(String),
     Done(Duration),
 }
 
@@ -92,11 +91,6 @@ impl Step {
         Self::of(name, Work::Skip(reason.into()))
     }
 
-    /// A step that has to be done and can't be, for this reason.
-    pub(crate) fn impossible(name: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::of(name, Work::Fail(reason.into()))
-    }
-
     fn of(name: impl Into<String>, work: Work) -> Self {
         let name = name.into();
         let missing = Missing::Fails;
@@ -136,7 +130,7 @@ impl Step {
     }
 
     fn is_work(&self) -> bool {
-        !matches!(self.work, Work::Skip(_) | Work::Fail(_) | Work::Done(_))
+        !matches!(self.work, Work::Skip(_) | Work::Done(_))
     }
 
     fn run(self) -> Outcome {
@@ -152,7 +146,6 @@ impl Step {
         let done = match self.work {
             Work::Skip(reason) => return Outcome::Skipped(reason),
             Work::Done(time) => return Outcome::Passed(time),
-            Work::Fail(reason) => Err(Some(format!("can't be done: {reason}"))),
             Work::Do(work) => match work() {
                 Err(reason) if self.missing == Missing::IsSkipped => return Outcome::Skipped(reason),
                 done => done.map_err(Some),

@@ -77,7 +77,12 @@ fn linear_in_matrix_units_is_the_references() {
             for form in &of_kind[..if k > 10_000 { 1 } else { of_kind.len() }] {
                 let y = case.run(&gpu, **form, false);
                 for (expected, tolerance) in &expected {
-                    check(&format!("linear {m}×{k}×{n} {kind:?} in `{}`", form.name), y, expected, *tolerance);
+                    check(
+                        &format!("linear {m}×{k}×{n} {kind:?} in `{}`", form.name),
+                        y,
+                        expected,
+                        *tolerance,
+                    );
                 }
             }
         }

@@ -77,7 +77,8 @@ fn linear_is_the_references() {
     let pairs = forms.flat_map(|form| kinds.iter().map(move |kind| (*kind, form)));
     let picked = sampler.cover(pairs, |(kind, form), extent| kind.traits(form.name, extent), |_| 0);
     for kind in kinds {
-        let of_kind: Vec<_> = picked.iter().filter(|(other, _)| *other == kind).map(|(_, form)| form).collect();
+        let of_kind: Vec<_> =
+            picked.iter().filter(|(other, _)| *other == kind).map(|(_, form)| form).collect();
         for [m, k, n] in sizes.into_iter().filter(|&size| kind.is_of(size) && !of_kind.is_empty()) {
             let case = LinearCase::new(&gpu, kind, [m, k, n]);
             let expected = case.expected(DType::F32);

@@ -1,10 +1,10 @@
 //! What the tests of kernels share: tensors and what the reference sees of them, runs, checks.
 
-pub(crate) use crate::testing::compare::compare;
-pub(super) use crate::testing::sampler::{CaseSampler, Extent};
 use crate::gpu::Pass;
 use crate::reference;
 use crate::shapes::{Dims, Queries};
+pub(crate) use crate::testing::compare::compare;
+pub(super) use crate::testing::sampler::{CaseSampler, Extent};
 use crate::{Array, DType, Gpu, Tensor};
 
 pub(crate) const POISON: f32 = 7.0e33;
