@@ -39,13 +39,17 @@ pub struct CaseSampler {
 impl CaseSampler {
     /// For the table of this name.
     pub fn new(table: &str) -> Self {
-        let seed = seed();
-        let text = format!("{} {table}", seed.as_deref().unwrap_or("main"));
+        Self::seeded(Extent::here(), seed().as_deref().unwrap_or("main"), table)
+    }
+
+    /// The same, for this extent and seed.
+    pub fn seeded(extent: Extent, seed: &str, table: &str) -> Self {
+        let text = format!("{seed} {table}");
         // FNV-1a.
         let state = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        Self { state, extent: Extent::here(), shown: BTreeSet::new() }
+        Self { state, extent, shown: BTreeSet::new() }
     }
 
     /// How much this adapter runs.
