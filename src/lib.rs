@@ -134,6 +134,9 @@ mod layer;
 pub mod reference;
 mod shaders;
 mod shapes;
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub)]
+mod testing;
 pub mod training;
 mod training_terms;
 mod tuning;

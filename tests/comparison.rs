@@ -1,9 +1,12 @@
-//! The comparison is seen to fail on planted faults.
+//! The comparison is seen to fail on planted faults, and samples to show what their tables do.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use common::compare::compare;
+use common::sampler::{CaseSampler, Extent};
 use common::{Case, Data, OnGpu, bools};
 use gqa::{Array, Config};
 
@@ -99,4 +102,46 @@ fn made_up_masks_have_both_values() {
     let mask = bools(&[100], 1);
     let seen = mask.data().iter().filter(|&&seen| seen).count();
     assert!((40..90).contains(&seen), "{seen}");
+}
+
+/// A table of pairs, each with a trait for its members and one for their product.
+fn pairs() -> Vec<[usize; 2]> {
+    (0..35).map(|i| [i / 7, i % 7]).collect()
+}
+
+fn traits([a, b]: &[usize; 2]) -> [String; 3] {
+    [format!("a {a}"), format!("b {b}"), format!("odd {}", a * b % 2)]
+}
+
+#[test]
+fn a_sample_shows_every_trait_of_its_table_in_few_cases_and_another_seed_in_others() {
+    let all: BTreeSet<String> = pairs().iter().flat_map(traits).collect();
+    let sample = |seed: &str| -> [Vec<[usize; 2]>; 2] {
+        let mut sampler = CaseSampler::seeded(Extent::Sample, seed, "pairs");
+        let cases = sampler.order(pairs());
+        let run = cases.into_iter().filter(|case| sampler.should_run(traits(case))).collect();
+        let mut sampler = CaseSampler::seeded(Extent::Sample, seed, "pairs");
+        [run, sampler.cover(pairs(), |case, _| traits(case).into(), |_| 0)]
+    };
+    for picked in sample("one") {
+        assert_eq!(picked.iter().flat_map(traits).collect::<BTreeSet<_>>(), all);
+        assert!((7..=13).contains(&picked.len()), "{picked:?}");
+    }
+    assert_eq!(sample("one"), sample("one"));
+    assert_ne!(sample("one"), sample("two"));
+}
+
+#[test]
+fn the_main_adapter_runs_whole_tables_in_order() {
+    let mut sampler = CaseSampler::seeded(Extent::Whole, "main", "pairs");
+    let cases = sampler.order(pairs());
+    assert_eq!(cases, pairs());
+    assert!(cases.iter().all(|case| sampler.should_run(traits(case))));
+}
+
+#[test]
+fn of_cases_that_show_as_much_the_cheapest_is_taken() {
+    let mut sampler = CaseSampler::seeded(Extent::Whole, "main", "costs");
+    let picked = sampler.cover(1..100, |i: &i32, _| vec![format!("odd {}", i % 2)], |i| *i as usize);
+    assert_eq!(picked.into_iter().collect::<BTreeSet<_>>(), BTreeSet::from([1, 2]));
 }

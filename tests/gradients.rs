@@ -7,7 +7,7 @@ extern crate gqa_block_on as pollster;
 mod common;
 
 use common::compare::compare;
-use common::turns::Turns;
+use common::sampler::CaseSampler;
 use common::{Case, Data, OnGpu, gpu, read, upload, values};
 use gqa::{
     Array, AttentionPath, Config, DType, DTypePolicy, FeatureWidths, GroupedQueryAttention, OrthogonalMode,
@@ -156,8 +156,22 @@ fn got(case: &Case, layer: &GroupedQueryAttention, data: &Data) -> (Named, Optio
 
 #[test]
 fn gradients_are_the_references_with_every_option() {
-    let (mut failures, mut turns) = (Vec::new(), Turns::in_browsers_one_in(3));
-    for (what, case) in cases().into_iter().filter(|_| turns.next_is_run()) {
+    let (mut failures, mut sampler) = (Vec::new(), CaseSampler::new("gradients"));
+    for (what, case) in sampler.order(cases()) {
+        let config = &case.config;
+        let terms = [&config.kernel_regularizer, &config.bias_regularizer, &config.activity_regularizer];
+        let traits = [
+            format!("policy {}", config.dtype),
+            format!("heads of {}", config.head_dim),
+            format!("dropout {}", case.dropout_seed.is_some()),
+            format!("gate {}", config.use_gate),
+            format!("bias {}", config.use_bias),
+            format!("key {}", case.with_key),
+        ];
+        let terms = terms.into_iter().flatten().map(|term| format!("{:?}", std::mem::discriminant(term)));
+        if !sampler.should_run(traits.into_iter().chain(terms)) {
+            continue;
+        }
         let (data, weights) = (case.data(), case.rounded_weights().unwrap());
         let layer =
             block_on(GroupedQueryAttention::from_weights(gpu(), case.config.clone(), &weights)).unwrap();

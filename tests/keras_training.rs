@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use common::compare::compare;
+use common::sampler::CaseSampler;
 use common::{gpu, read, saved_layer};
 use gqa::keras::{NamedTensor, TensorData, read_tensors};
 use gqa::training::{Optimizer, mean_squared_error};
@@ -42,6 +43,24 @@ struct Row {
     steps: usize,
     /// Of training runs.
     optimizer: Option<OptimizerRow>,
+}
+
+impl Row {
+    /// What it is a case of.
+    fn traits(&self) -> Vec<String> {
+        let mut all = vec![
+            format!("policy {}", self.dtype),
+            format!("causal {} training {}", self.causal, self.training),
+        ];
+        if let Some(optimizer) = &self.optimizer {
+            let OptimizerRow { name, momentum, nesterov, weight_decay, global_clipnorm, .. } = optimizer;
+            let (momentum, decay) = (momentum.is_some(), weight_decay.is_some());
+            all.push(format!("{name} momentum {momentum} nesterov {nesterov}"));
+            all.push(format!("{name} decay {decay}"));
+            all.push(format!("clipnorm {}", global_clipnorm.is_some()));
+        }
+        all
+    }
 }
 
 #[derive(serde::Deserialize)]
@@ -199,14 +218,16 @@ fn upload(tensor: &NamedTensor) -> Tensor {
     }
 }
 
-fn run_all(folder: &str, at_least: usize, check: impl Fn(&Fixture) -> Result<(), String>) {
-    let folder: PathBuf =
-        [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/keras-3.15.1", folder].iter().collect();
+fn run_all(name: &str, at_least: usize, check: impl Fn(&Fixture) -> Result<(), String>) {
+    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/keras-3.15.1", name].iter().collect();
     let rows: Vec<Row> = serde_json::from_slice(&std::fs::read(folder.join("cases.json")).unwrap()).unwrap();
     let count = rows.len();
     assert!(count >= at_least, "only {count} cases");
+    let mut sampler = CaseSampler::new(name);
+    let rows = sampler.order(rows);
     let failures: Vec<_> = rows
         .into_iter()
+        .filter(|row| sampler.should_run(row.traits()))
         .map(|row| Fixture::read(&folder, row))
         .filter_map(|case| Some(format!("{} ({}): {}", case.row.name, case.row.about, check(&case).err()?)))
         .collect();

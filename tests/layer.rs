@@ -6,7 +6,7 @@ extern crate gqa_block_on as pollster;
 
 mod common;
 
-use common::turns::Turns;
+use common::sampler::CaseSampler;
 use common::{Case, OnGpu, PATHS, gpu, read, upload};
 use gqa::{AttentionPath, CallOptions, Config, DType, DTypePolicy, FeatureWidths, Tensor};
 #[cfg(target_arch = "wasm32")]
@@ -26,16 +26,17 @@ fn config(head_dim: usize, query_heads: usize, key_heads: usize) -> Config {
 
 #[test]
 fn head_counts() {
-    let mut turns = Turns::in_browsers_one_in(2);
-    for (what, heads) in [
+    let mut sampler = CaseSampler::new("head counts");
+    for (what, heads) in sampler.order([
         ("multi-head", config(4, 5, 5)),
         ("pairs", config(8, 4, 2)),
         ("groups of three", config(7, 6, 2)),
         ("multi-query", config(16, 7, 1)),
         ("one head", config(3, 1, 1)),
         ("wide heads", config(130, 2, 1)),
-    ] {
-        if turns.next_is_run() {
+    ]) {
+        let (aligned, groups) = (heads.head_dim % 4 == 0, heads.num_query_heads > heads.num_key_value_heads);
+        if sampler.should_run([format!("aligned {aligned}"), format!("groups {groups}")]) {
             check(what, &Case::new(heads, 13, [2, 5, 9]));
         }
     }
@@ -43,9 +44,13 @@ fn head_counts() {
 
 #[test]
 fn sizes() {
-    let mut turns = Turns::in_browsers_one_in(3);
+    let mut sampler = CaseSampler::new("sizes");
     let sizes = [[1, 1, 1], [1, 1, 300], [3, 17, 67], [2, 8, 64], [2, 9, 65], [1, 70, 3], [5, 2, 31]];
-    for sizes in sizes.into_iter().filter(|_| turns.next_is_run()) {
+    for sizes in sampler.order(sizes) {
+        let [_, t, s] = sizes;
+        if !sampler.should_run([format!("few queries {}", t < 8), format!("many keys {}", s > 32)]) {
+            continue;
+        }
         check("sizes", &Case::new(config(9, 6, 2), 12, sizes));
         let mut causal = Case::new(config(9, 6, 2), 12, sizes);
         causal.causal = true;
@@ -55,9 +60,12 @@ fn sizes() {
 
 #[test]
 fn options_alone_and_together() {
-    let mut turns = Turns::in_browsers_one_in(3);
-    for bits in (0..32u32).filter(|_| turns.next_is_run()) {
+    let mut sampler = CaseSampler::new("options");
+    for bits in sampler.order(0..32u32) {
         let on = |bit: u32| bits >> bit & 1 == 1;
+        if !sampler.should_run((0..5).map(|bit| format!("option {bit} {}", on(bit)))) {
+            continue;
+        }
         let mut case = Case::new(config(6, 4, 2), 11, [2, 9, 13]);
         case.config.use_bias = !on(0);
         case.config.use_gate = on(1);
@@ -101,14 +109,17 @@ fn every_broadcast_of_every_mask_rank() {
 
 #[test]
 fn every_dtype_policy_takes_every_input_type() {
-    let mut turns = Turns::in_browsers_one_in(4);
-    for dtype in DTypePolicy::ALL {
-        for inputs in [DType::F32, DType::F16, DType::Bf16].into_iter().filter(|_| turns.next_is_run()) {
-            let mut case = Case::new(Config { dtype, use_gate: true, ..config(8, 6, 3) }, 15, [2, 7, 11]);
-            case.inputs = inputs;
-            case.masks = [true, false, true];
-            check("dtype", &case);
+    let mut sampler = CaseSampler::new("dtypes");
+    let inputs = [DType::F32, DType::F16, DType::Bf16];
+    let pairs = DTypePolicy::ALL.into_iter().flat_map(|dtype| inputs.map(|inputs| (dtype, inputs)));
+    for (dtype, inputs) in sampler.order(pairs) {
+        if !sampler.should_run([format!("policy {dtype}"), format!("inputs {inputs}")]) {
+            continue;
         }
+        let mut case = Case::new(Config { dtype, use_gate: true, ..config(8, 6, 3) }, 15, [2, 7, 11]);
+        case.inputs = inputs;
+        case.masks = [true, false, true];
+        check("dtype", &case);
     }
 }
 

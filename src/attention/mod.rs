@@ -20,6 +20,8 @@ pub use backward::{AttentionGradients, scaled_dot_product_attention_backward};
 pub(crate) use backward::{BackwardOperands, BackwardPlan};
 pub(crate) use forward::{AttentionOperands, Recorded};
 pub(crate) use masks::AttentionMasks;
+#[cfg(test)]
+pub(crate) use masks::MaskLayout;
 pub use options::{AttentionOptions, AttentionOutput, AttentionPath, AttentionTensors};
 pub(crate) use plan::{AttentionArguments, AttentionPlan};
 

@@ -4,7 +4,7 @@ use super::Roofline;
 use super::timer::{Sample, Timer};
 use crate::gpu::{Operand, Pass};
 use crate::kernels::elementwise::cast::cast;
-use crate::kernels::fma_peak::{ACCUMULATORS, MAX_ITERATIONS, multiply_adds, peak};
+use crate::kernels::fma_peak::{ACCUMULATORS, MAX_ITERATIONS, fma_peak, multiply_adds};
 use crate::{DType, Error, Gpu, Result, Tensor};
 
 const OPERATION: &str = "bench";
@@ -111,7 +111,7 @@ async fn repeated(timer: &Timer, form: [u32; 2], y: &Tensor, runs: usize) -> Res
 async fn run(timer: &Timer, [accumulators, iterations]: [u32; 2], y: &Tensor) -> Result<Sample> {
     let recorded = timer.sample(|encoder| {
         let mut pass = Pass::begin(y.gpu(), encoder);
-        peak(&mut pass, [accumulators, iterations], STEP, y.range(), INVOCATIONS)
+        fma_peak(&mut pass, [accumulators, iterations], STEP, y.range(), INVOCATIONS)
     });
     Ok(recorded.await?.1)
 }

@@ -34,8 +34,3 @@ pub(crate) fn element_windows<'a, const N: usize>(
         (first, count, ranges.map(window))
     })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-}

@@ -47,7 +47,7 @@ pub(crate) fn multiply_adds(accumulators: u32, iterations: u32) -> u64 {
 }
 
 /// Records `iterations` iterations of a = a · scale + offset by each of `length` invocations; y `[length]` f32.
-pub(crate) fn peak(
+pub(crate) fn fma_peak(
     pass: &mut Pass<'_>,
     [accumulators, iterations]: [u32; 2],
     [scale, offset]: [f32; 2],

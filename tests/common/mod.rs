@@ -9,19 +9,20 @@
     clippy::panic
 )]
 
-pub mod compare;
-pub mod turns;
+#[path = "../../src/testing/mod.rs"]
+pub mod testing;
 
 use std::path::Path;
 use std::sync::OnceLock;
 
-use compare::compare;
 pub use gqa::conformance::{Inputs, LayerCase as Case, LayerData as Data, bools, values};
 use gqa::keras::{FileKind, ModelFile};
 use gqa::{
     AttentionPath, CallOutput, Config, FeatureWidths, Gpu, GroupedQueryAttention, Tensor, Weights, reference,
 };
 use pollster::block_on;
+use testing::compare::compare;
+pub use testing::{compare, sampler};
 
 pub const PATHS: [AttentionPath; 2] = AttentionPath::ALL;
 

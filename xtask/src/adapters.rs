@@ -27,6 +27,9 @@ pub(crate) struct Adapters {
 /// What cargo, and tests that start programs, put before the path of a program.
 const RUNNER: &str = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER";
 
+/// How many tests of a program run side by side.
+const THREADS: &str = "RUST_TEST_THREADS";
+
 type Prepare = fn(ask: bool) -> Result<Adapter, String>;
 
 /// The software adapters of Linux, the most capable first.
@@ -37,13 +40,20 @@ const SOFTWARE: [(&str, Prepare); 4] = [
     ("llvmpipe through OpenGL", opengl),
 ];
 
-/// The adapter of the machine where it has one; on Linux the software adapters too.
-pub(crate) fn for_tests() -> Result<Adapters, String> {
+/// The adapter of the machine where it has one, or else a software one; on Linux with `all` every software adapter too.
+pub(crate) fn for_tests(all: bool) -> Result<Adapters, String> {
     println!("=== adapters");
     let own = own_adapter();
     let mut others = Vec::new();
     if cfg!(target_os = "linux") && !is_chosen() {
-        others.extend(SOFTWARE.map(|(name, prepare)| (name, prepare(false))));
+        for (name, prepare) in SOFTWARE {
+            if all
+                || own.is_none()
+                    && others.iter().all(|(_, adapter): &(_, Result<Adapter, _>)| adapter.is_err())
+            {
+                others.push((name, prepare(false)));
+            }
+        }
     }
     let main = match own {
         Some(own) => own,
@@ -90,6 +100,11 @@ impl Adapter {
         let mut adapter = Self::software(name, "vulkan");
         adapter.env.extend(["VK_DRIVER_FILES", "VK_ICD_FILENAMES"].map(|variable| (variable, driver.into())));
         adapter
+    }
+
+    /// Whether its tests must not run side by side.
+    pub(crate) fn is_single_threaded(&self) -> bool {
+        self.env.iter().any(|(name, _)| *name == THREADS)
     }
 
     /// The name, and what to set for choosing the adapter by hand.
@@ -215,6 +230,6 @@ fn opengl(ask: bool) -> Result<Adapter, String> {
     let mut adapter = Adapter::software("llvmpipe through OpenGL", "gl");
     adapter.env.push(("LIBGL_ALWAYS_SOFTWARE", "1".into()));
     // wgpu's OpenGL panics in a thread that waits a second for another's context, as for one that compiles a shader.
-    adapter.env.push(("RUST_TEST_THREADS", "1".into()));
+    adapter.env.push((THREADS, "1".into()));
     Ok(adapter)
 }

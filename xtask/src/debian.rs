@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::process::Command;
 use std::{fs, io};
 
-use crate::steps::{quietly, written};
+use crate::steps::{quietly, say, written};
 
 /// Whether the system is `id` or, with `or_like`, descends from it.
 fn is(id: &str, or_like: bool) -> bool {
@@ -37,7 +37,7 @@ pub(crate) fn install(packages: &[&str], ask: bool) -> Result<(), String> {
     } else {
         return Err(format!("not installed, and that takes root (apt-get install {names})"));
     };
-    println!("    installing {names} through apt-get");
+    say(format!("    installing {names} through apt-get"));
     for args in [&["update"][..], &["install", "-y", "--no-install-recommends"]] {
         let mut words =
             sudo.iter().chain(&["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]).chain(args);

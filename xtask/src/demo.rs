@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: a saved Keras layer, run on the best adapter and checked against the reference.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::adapters::{self, Adapter};
@@ -30,20 +30,20 @@ pub(crate) fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    steps::run(steps(&adapter), AfterFailure::Stop)
+    let steps = [build()].into_iter().chain(steps(&adapter, &program()));
+    steps::run(steps.collect(), AfterFailure::Stop)
 }
 
-/// The demo on this adapter.
-pub(crate) fn steps(adapter: &Adapter) -> Vec<Step> {
-    let mut steps = vec![build()];
+/// The demo on this adapter, by this build of the command.
+pub(crate) fn steps(adapter: &Adapter, program: &Path) -> Vec<Step> {
     let output = target_dir().join("demo.safetensors").display().to_string();
-    for (title, args) in demo(&output) {
+    let steps = demo(&output).map(|(title, args)| {
         let typed = format!("gqa {}", args.iter().map(|arg| quoted(arg)).collect::<Vec<_>>().join(" "));
-        let mut gqa = adapter.command(&program());
+        let mut gqa = adapter.command(program);
         gqa.current_dir(root()).args(args);
-        steps.push(Step::new(title, gqa).typed(typed));
-    }
-    steps
+        Step::new(title, gqa).typed(typed).within(20)
+    });
+    steps.into()
 }
 
 /// Builds the command, as users do.

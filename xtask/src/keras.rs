@@ -4,31 +4,47 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::steps::{Step, quietly};
+use crate::steps::{Step, quietly, say};
 use crate::{cargo, debian, root, target_dir};
 
 const REQUIREMENTS: &str = "tests/keras/requirements.txt";
 
-/// Writes the files, and has Keras load them. Installs Keras below the target folder first, if it is not there.
-pub(crate) fn steps() -> Vec<Step> {
-    println!("\n=== Keras");
-    let what = "Keras loads what is written";
-    let python = match python() {
-        Ok(python) => python,
-        Err(reason) => return vec![Step::impossible(what, reason)],
+/// Writes the files.
+pub(crate) fn write_step() -> Step {
+    Step::making("files for Keras", || {
+        let folder = folder();
+        // Nothing of an earlier run may stand in for what is not written.
+        if folder.exists() {
+            fs::remove_dir_all(&folder)
+                .map_err(|error| format!("can't empty {}: {error}", folder.display()))?;
+        }
+        let mut write = cargo(["test", "--workspace", "--test", "loads_back"]);
+        write.env("GQA_LOADS_BACK", folder);
+        Ok(write)
+    })
+    .within(30)
+}
+
+/// Installs Keras below the target folder, if it is not there, and has it load the files.
+pub(crate) fn load_steps() -> [Step; 2] {
+    let load = || {
+        let mut load = Command::new(python()?);
+        load.current_dir(root()).arg("tests/keras/loads_back.py").arg(folder());
+        Ok(load)
     };
-    let folder = target_dir().join("loads-back");
-    let mut write = cargo(["test", "--workspace", "--test", "loads_back"]);
-    write.env("GQA_LOADS_BACK", &folder);
-    // Nothing of an earlier run may stand in for what is not written.
-    if folder.exists()
-        && let Err(error) = fs::remove_dir_all(&folder)
-    {
-        return vec![Step::impossible(what, format!("can't empty {}: {error}", folder.display()))];
-    }
-    let mut load = Command::new(python);
-    load.current_dir(root()).arg("tests/keras/loads_back.py").arg(&folder);
-    vec![Step::new("files for Keras", write), Step::new(what, load)]
+    [
+        Step::doing("Keras", || python().map(drop)).within(90),
+        Step::making("Keras loads what is written", load).after_success().within(60),
+    ]
+}
+
+/// `cargo xtask keras`: everything, in order.
+pub(crate) fn steps() -> Vec<Step> {
+    [write_step()].into_iter().chain(load_steps()).collect()
+}
+
+fn folder() -> PathBuf {
+    target_dir().join("loads-back")
 }
 
 /// The Python of an environment with Keras in it.
@@ -51,7 +67,7 @@ fn python() -> Result<PathBuf, String> {
             system_python().ok_or("Python 3 with its module venv can't be used, though it is installed")?
         }
     };
-    println!("    installing {} with pip into {}", wanted.replace('\n', " ").trim(), folder.display());
+    say(format!("    installing {} with pip into {}", wanted.replace('\n', " ").trim(), folder.display()));
     debian::run(Command::new(system).args(["-m", "venv", "--clear"]).arg(&folder))?;
     debian::run(
         Command::new(&python)

@@ -1,34 +1,44 @@
 //! `cargo xtask lint`: format and lints, for this machine and for browsers.
 
-use crate::steps::Step;
+use crate::steps::{Missing, Step};
 use crate::web::device_tests;
-use crate::{cargo, is_ci, wasm};
+use crate::{cargo, wasm};
 
+/// All lints.
 pub(crate) fn steps() -> Vec<Step> {
-    println!("=== tools for lints");
-    let mut steps = vec![
-        Step::new("format", cargo(["fmt", "--all", "--check"])),
-        Step::new("clippy", cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
-    ];
-    steps.extend(for_browsers().unwrap_or_else(|reason| {
-        let missing = if is_ci() { Step::impossible } else { Step::skipped };
-        vec![missing("clippy for browsers", reason)]
-    }));
+    let mut steps = native();
+    steps
+        .push(Step::doing("compiler for browsers", wasm::prepare).or(Missing::on_this_machine()).within(150));
+    steps.extend(for_browsers().map(Step::after_success));
     steps
 }
 
+/// Those for this machine.
+pub(crate) fn native() -> Vec<Step> {
+    vec![
+        Step::new("format", cargo(["fmt", "--all", "--check"])).within(10),
+        Step::new("clippy", cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+            .within(150),
+    ]
+}
+
 /// Lints what browsers run. Debian's compiler for browsers has no clippy, and then only compiles it.
-fn for_browsers() -> Result<Vec<Step>, String> {
-    let packages = ["--lib", "--package", "gqa", "--package", "gqa-web"];
+pub(crate) fn for_browsers() -> [Step; 2] {
+    let lint = |args: Vec<&'static str>| {
+        move || {
+            let args = args.as_slice();
+            if wasm::has_clippy()? {
+                wasm::cargo(&[&["clippy"], args, &["--", "-D", "warnings"]].concat())
+            } else {
+                wasm::cargo(&[&["check"], args].concat())
+            }
+        }
+    };
+    let packages = vec!["--lib", "--package", "gqa", "--package", "gqa-web"];
     // This profile means tests.
     let tests = [&["--profile", "test"], &device_tests::TESTS[..]].concat();
-    if wasm::has_clippy()? {
-        let command = |args: &[&str]| wasm::cargo(&[&["clippy"], args, &["--", "-D", "warnings"]].concat());
-        return Ok(vec![
-            Step::new("clippy for browsers", command(&packages)?),
-            Step::new("clippy of tests for browsers", command(&tests)?),
-        ]);
-    }
-    let args = [&["check"], &packages[..]].concat();
-    Ok(vec![Step::new("check for browsers (there is no clippy for Debian's compiler)", wasm::cargo(&args)?)])
+    [
+        Step::making("lints for browsers", lint(packages)).within(120),
+        Step::making("lints of tests for browsers", lint(tests)).within(60),
+    ]
 }

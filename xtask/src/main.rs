@@ -21,23 +21,25 @@ const USAGE: &str = "\
 Usage: cargo xtask NAME
 
   demo   run a saved Keras layer on the best adapter and check it against the reference
-  test   format, lints, docs, and every test on every adapter that this machine has or can get
+  test   format, lints, docs, every test on one adapter, examples and demo; with --all also a sample of the tests on the
+         other software adapters, the tests in Chromium, and Keras loading what is written
   lint   format and lints alone
   web    build the npm package for browsers and show its page on this machine (--port N: at this port);
          with --check build it, and test it in Chromium
   keras  Keras itself loads the files that the library writes
 
-Where no adapter exists, demo and test say which software one they install, and install it. keras and test install Keras
-with pip below the target folder. web installs what web/tools/package.json names with npm below the target folder, and
-takes rustup's target wasm32-unknown-unknown; what else it lacks (Node; Chromium; where rustup gets no target, Debian's
-compiler) it installs on Debian and names elsewhere.
+Where no adapter exists, demo and test say which software one they install, and install it. keras and test --all install
+Keras with pip below the target folder. web and test --all install what web/tools/package.json names with npm below the target folder, and
+take rustup's target wasm32-unknown-unknown; what else they lack (Node; Chromium; where rustup gets no target, Debian's
+compiler) they install on Debian and name elsewhere.
 GQA_ADAPTER=NAME makes them use the adapter of that name, index or backend, and no other.";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["demo"] => demo::run(),
-        ["test"] => test::run(),
+        ["test"] => test::run(false),
+        ["test", "--all"] => test::run(true),
         ["keras"] => steps::run(keras::steps(), AfterFailure::Stop),
         ["web"] => web::run(0),
         ["web", "--port", port] => match port.parse() {

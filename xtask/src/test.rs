@@ -1,43 +1,69 @@
-//! `cargo xtask test`: everything that has to hold before a change is good.
+//! `cargo xtask test`: what has to hold before a change is good. With `--all`: what has to hold before it is published.
+//!
+//! Budgets are those of two cores and an empty target folder.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 use crate::adapters::{self, Adapter};
-use crate::steps::{self, AfterFailure, Step};
-use crate::{cargo, demo, keras, lint, root, target_dir, web};
+use crate::steps::{self, AfterFailure, Missing, Step};
+use crate::{cargo, demo, keras, lint, root, target_dir, wasm, web};
 
 /// The test targets that run kernels, beside the library's own tests, and so are worth running on every adapter.
 const DEVICE_TESTS: [&str; 6] =
     ["conformance", "layer", "fixtures", "own_device", "gradients", "keras_training"];
 
-pub(crate) fn run() -> ExitCode {
-    let adapters = match adapters::for_tests() {
+pub(crate) fn run(all: bool) -> ExitCode {
+    let start = Instant::now();
+    let adapters = match adapters::for_tests(all) {
         Ok(adapters) => adapters,
         Err(message) => {
             eprintln!("{message}");
             return ExitCode::FAILURE;
         }
     };
-    let mut steps = lint::steps();
-    let mut docs = cargo(["doc", "--workspace", "--lib", "--no-deps"]);
-    docs.env("RUSTDOCFLAGS", "-D warnings");
-    steps.push(Step::new("docs", docs));
-    steps.push(on(&adapters.main, "all tests", cargo(["test", "--workspace", "--no-fail-fast"])));
-    for (name, adapter) in &adapters.others {
-        steps.push(match adapter {
-            Ok(adapter) => device_tests(adapter),
-            Err(reason) => Step::skipped(format!("device tests on {name}"), reason),
-        });
+    let mut steps = vec![Step::done("adapters", start.elapsed())];
+    let missing = Missing::on_this_machine();
+    steps.extend(lint::native());
+    if wasm::is_own() {
+        steps.extend(lint::for_browsers());
+    } else if !all {
+        let reason = "the toolchain has no target for browsers (`cargo xtask lint` gets one, test --all builds for it)";
+        steps.push(Step::skipped("lints for browsers", reason));
     }
-    steps.extend(keras::steps());
+    steps.push(docs());
+    if all {
+        // Compilers and tools of one thread leave room for tests, and the other way round.
+        steps.extend(web::build_steps(missing).into_iter().map(Step::beside));
+    }
+    let tests = cargo(["test", "--workspace", "--no-fail-fast"]);
+    steps.push(on(&adapters.main, "all tests", tests).within(540));
     for example in examples() {
         steps.push(run_example(&adapters.main, &example));
     }
-    steps.extend(demo::steps(&adapters.main));
-    steps.extend(web::steps());
+    steps.extend(demo::steps(&adapters.main, &program()));
+    if all {
+        steps.push(keras::write_step());
+        steps.extend(keras::load_steps().map(Step::beside));
+        for (name, adapter) in &adapters.others {
+            steps.push(match adapter {
+                Ok(adapter) => device_tests(adapter),
+                Err(reason) => Step::skipped(format!("device tests on {name}"), reason),
+            });
+        }
+        steps.extend(web::test_steps(missing));
+        steps.push(web::report_step(&program()).after_success());
+    }
     steps::run(steps, AfterFailure::Continue)
+}
+
+/// With the features that tests ask for, so that what clippy read of dependencies serves here too.
+fn docs() -> Step {
+    let mut docs = cargo(["doc", "--workspace", "--lib", "--no-deps"]);
+    docs.env("RUSTDOCFLAGS", "-D warnings");
+    Step::new("docs", docs).within(60)
 }
 
 fn on(adapter: &Adapter, what: &str, mut command: Command) -> Step {
@@ -45,21 +71,30 @@ fn on(adapter: &Adapter, what: &str, mut command: Command) -> Step {
     Step::new(format!("{what} on {}", adapter.name), command)
 }
 
-/// The kernel and layer cases, of large tables some. With the features of the whole workspace, they are the binaries built
+/// The kernel and layer cases, a sample of each table. With the features of the whole workspace, they are the binaries built
 /// before.
 fn device_tests(adapter: &Adapter) -> Step {
     let targets = DEVICE_TESTS.into_iter().flat_map(|name| ["--test", name]);
     let mut command = cargo(["test", "--workspace", "--no-fail-fast", "--lib"].into_iter().chain(targets));
-    command.env("GQA_TEST_CASES", "some");
-    on(adapter, "device tests", command)
+    command.env("GQA_TEST_SAMPLE", adapter.name);
+    let step = on(adapter, "device tests", command).within(240);
+    if adapter.is_single_threaded() { step.beside() } else { step }
 }
 
-/// An example, as the tests built it: cargo would build it and all it needs again, without the features of the workspace.
+/// What the tests built: cargo would build it and all it needs again, without the features of the workspace.
+fn built(name: &str) -> PathBuf {
+    target_dir().join("debug").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// The command.
+fn program() -> PathBuf {
+    built("gqa")
+}
+
 fn run_example(adapter: &Adapter, name: &str) -> Step {
-    let program = target_dir().join("debug/examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    let mut command = adapter.command(&program);
+    let mut command = adapter.command(&built(&format!("examples/{name}")));
     command.current_dir(root());
-    Step::new(format!("example {name} on {}", adapter.name), command)
+    Step::new(format!("example {name} on {}", adapter.name), command).within(20)
 }
 
 fn examples() -> Vec<String> {

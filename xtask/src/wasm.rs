@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::{env, fs};
 
-use crate::steps::quietly;
+use crate::steps::{quietly, say};
 use crate::{root, target_dir};
 use sysroot::Sysroot;
 
@@ -34,6 +34,16 @@ pub(crate) fn cargo(args: &[&str]) -> Result<Command, String> {
     }
     set_flags(&mut command, &flags);
     Ok(command)
+}
+
+/// Gets a standard library for browsers, if there is none.
+pub(crate) fn prepare() -> Result<(), String> {
+    toolchain().map(drop)
+}
+
+/// Whether the toolchain that builds everything else can build for browsers, without asking it to get what that takes.
+pub(crate) fn is_own() -> bool {
+    has_target()
 }
 
 /// Whether clippy can be had for browsers: Debian has none for its compiler.
@@ -74,10 +84,10 @@ fn add_target() -> bool {
     if !quietly(Command::new("rustup").arg("--version")) {
         return false;
     }
-    println!("    rustup target add {TARGET}");
+    say(format!("    rustup target add {TARGET}"));
     let added = quietly(Command::new("rustup").current_dir(root()).args(["target", "add", TARGET]));
     if !added {
-        println!("    rustup can't get it");
+        say("    rustup can't get it");
     }
     added && has_target()
 }

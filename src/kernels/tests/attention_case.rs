@@ -1,22 +1,159 @@
-//! A case of fused attention for the tests of its forms: operands, every mask that flags turn on, and the reference.
+//! Cases of fused attention for the tests of its forms: operands, what hides keys from queries, and the reference.
 
 use super::support::*;
 use crate::kernels::attention::backward::delta::attention_delta;
-use crate::kernels::attention::backward::lanes::{self, AttentionBackward, Role, attention_backward};
-use crate::kernels::attention::forward::lanes::{AttentionForward, Form, attention_forward, default_form};
+use crate::kernels::attention::backward::{self, Role, attention_backward};
+use crate::kernels::attention::forward::{self, Form, attention_forward};
 use crate::kernels::attention::masks::zero_nonfinite::zero_nonfinite;
-use crate::mask::Masks;
 use crate::reference::{self, Visibility};
 use crate::shapes::Dims;
 use crate::{Array, DType, Dropout, Gpu, Tensor};
+
+/// A row of a table of cases.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    /// B, T, S, H, Hkv, D
+    pub(super) sizes: [usize; 6],
+    /// The type of q, and that of k and v.
+    pub(super) types: [DType; 2],
+    pub(super) dropout: bool,
+    /// Whether anything hides keys from queries. Where nothing does, nothing looks for NaN behind it.
+    pub(super) hides: bool,
+}
+
+impl Row {
+    /// A call in f32 without dropout.
+    pub(super) const fn new(name: &'static str, sizes: [usize; 6]) -> Self {
+        Self { name, sizes, types: [DType::F32; 2], dropout: false, hides: true }
+    }
+
+    pub(super) const fn types(self, q: DType, k: DType) -> Self {
+        Self { types: [q, k], ..self }
+    }
+
+    pub(super) const fn dropout(self) -> Self {
+        Self { dropout: true, ..self }
+    }
+
+    pub(super) const fn hides_nothing(self) -> Self {
+        Self { hides: false, ..self }
+    }
+
+    /// The sets of rules that it is run under.
+    pub(super) fn rules(&self, sets: &mut impl Iterator<Item = Rules>, extent: Extent) -> Vec<Rules> {
+        if !self.hides {
+            return vec![Vec::new()];
+        }
+        sets.take(self.runs(extent)).collect()
+    }
+
+    fn runs(&self, extent: Extent) -> usize {
+        let [_, t, s, ..] = self.sizes;
+        match extent {
+            // Long ones take a while on the reference.
+            _ if t.max(s) > 1000 => 3,
+            Extent::Whole => 12,
+            Extent::Sample | Extent::Least => 5,
+        }
+    }
+
+    /// What it is a case of, run in this form.
+    fn traits(&self, form: &str, extent: Extent) -> Vec<String> {
+        let Self { name, sizes: [.., d], types: [q, k], dropout, hides } = *self;
+        let is_aligned = d % 4 == 0;
+        let split = if form.contains("split") { "split" } else { "" };
+        let kind = form.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default().to_owned() + split;
+        let mut all = vec![
+            format!("{kind}, dropout {dropout}"),
+            format!("{kind}, hides {hides}"),
+            format!("dropout {dropout}, aligned {is_aligned}"),
+            format!("q {q}"),
+            format!("k {k}"),
+        ];
+        if extent >= Extent::Sample {
+            all.extend([form.into(), format!("{kind}, aligned {is_aligned}")]);
+        }
+        if extent == Extent::Whole {
+            all.extend([
+                name.into(),
+                format!("{form}, dropout {dropout}"),
+                format!("{form}, aligned {is_aligned}"),
+                format!("{kind}, q {q}"),
+                format!("{kind}, k {k}"),
+                format!("q {q}, k {k}"),
+            ]);
+        }
+        all
+    }
+}
+
+/// The rows of a table that run here, each with the forms that it runs in: few of those that fit, which show together what
+/// all of them would. A row that fits no form is told.
+pub(super) fn with_forms<F: Copy>(
+    sampler: &mut CaseSampler,
+    table: &[Row],
+    forms: impl IntoIterator<Item = F>,
+    name: impl Fn(&F) -> String,
+    fits: impl Fn(&Row, &F) -> bool,
+) -> Vec<(Row, Vec<F>)> {
+    let forms: Vec<F> = forms.into_iter().collect();
+    let mut pairs = Vec::new();
+    for row in table {
+        let before = pairs.len();
+        pairs.extend(forms.iter().filter(|form| fits(row, form)).map(|form| (*row, *form)));
+        assert!(pairs.len() > before, "no form fits `{}`", row.name);
+    }
+    let traits = |(row, form): &(Row, F), extent| row.traits(&name(form), extent);
+    // Wide heads take long to compile.
+    let picked = sampler.cover(pairs, traits, |(row, _)| row.sizes[5]);
+    let of_row = |row: &Row| {
+        let forms: Vec<F> =
+            picked.iter().filter(|(other, _)| other.name == row.name).map(|(_, form)| *form).collect();
+        (!forms.is_empty()).then_some((*row, forms))
+    };
+    table.iter().filter_map(of_row).collect()
+}
+
+/// What may hide keys from queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    Causal,
+    Window,
+    Offset,
+    AttentionMask,
+    QueryMask,
+    KeyMask,
+}
+
+impl Rule {
+    const ALL: [Self; 6] =
+        [Self::Causal, Self::Window, Self::Offset, Self::AttentionMask, Self::QueryMask, Self::KeyMask];
+}
+
+/// Rules that hold together.
+pub(super) type Rules = Vec<Rule>;
+
+/// Every set of rules but that of none, in the order of the table's sampler, over and over.
+pub(super) fn sets_of_rules(sampler: &mut CaseSampler) -> impl Iterator<Item = Rules> + use<> {
+    let mut sets: Vec<Rules> = (1..1 << Rule::ALL.len())
+        .map(|bits: u32| {
+            let is_in = |(i, rule): (usize, Rule)| (bits >> i & 1 == 1).then_some(rule);
+            Rule::ALL.into_iter().enumerate().filter_map(is_in).collect()
+        })
+        .collect();
+    sampler.shuffle(&mut sets);
+    sets.into_iter().cycle()
+}
 
 /// An operand, and what the reference sees of it.
 type Operand = (Tensor, Array<f64>);
 
 pub(super) struct AttentionCase {
     dims: Dims,
-    /// The type of k and v.
-    k_type: DType,
+    dropout: Option<Dropout>,
+    /// Keys that a window shows.
+    window: usize,
     q: Operand,
     k: Operand,
     /// With NaN and infinity where the key mask hides them.
@@ -36,14 +173,15 @@ pub(super) struct Attended {
 const SCALE: f32 = 0.8;
 
 impl AttentionCase {
-    /// With q `[B,T,H,D]` and k `[B,S,Hkv,D]` of these values and types; v is of k's type.
-    pub(super) fn new(
-        gpu: &Gpu,
-        sizes: [usize; 6],
-        (q, q_type): (Vec<f32>, DType),
-        (k, k_type): (Vec<f32>, DType),
-    ) -> Self {
-        let [b, t, s, h, hkv, d] = sizes;
+    /// With made-up q and k.
+    pub(super) fn new(gpu: &Gpu, row: &Row) -> Self {
+        let [b, t, s, h, hkv, d] = row.sizes;
+        Self::of(gpu, row, values(b * t * h * d, 1), values(b * s * hkv * d, 2))
+    }
+
+    /// With q `[B,T,H,D]` and k `[B,S,Hkv,D]` of these values.
+    pub(super) fn of(gpu: &Gpu, row: &Row, q: Vec<f32>, k: Vec<f32>) -> Self {
+        let ([b, t, s, h, hkv, d], [q_type, k_type]) = (row.sizes, row.types);
         let mut v = values(b * s * hkv * d, 3);
         let key_mask = bools(&[b, s], 4);
         // What the key mask hides may be anything.
@@ -54,8 +192,14 @@ impl AttentionCase {
         }
         let clean: Vec<f32> = v.iter().map(|&x| if x.is_finite() { x } else { 0.5 }).collect();
         Self {
-            dims: dims(sizes),
-            k_type,
+            dims: dims(row.sizes),
+            dropout: row.dropout.then_some(Dropout {
+                probability: 0.3,
+                seed: 1 << 40 | 9,
+                q_offset: 3,
+                batch_offset: 1,
+            }),
+            window: 1 + s / 3,
             q: tensor(gpu, &[b, t, h, d], q, q_type),
             k: tensor(gpu, &[b, s, hkv, d], k, k_type),
             v: tensor(gpu, &[b, s, hkv, d], v, k_type),
@@ -66,134 +210,93 @@ impl AttentionCase {
         }
     }
 
-    /// What the flags mean for case number `case`.
-    fn visibility(&self, flags: u32, case: usize) -> Visibility<'_> {
-        let on = |bit: u32| flags >> bit & 1 == 1;
+    fn visibility(&self, rules: &[Rule]) -> Visibility<'_> {
+        let on = |rule: Rule| rules.contains(&rule);
         Visibility {
-            causal: on(0),
-            window: on(1).then_some(1 + 5 * case),
-            q_offset: if on(2) { self.dims.key_len / 2 } else { 0 },
-            attention_mask: on(3).then_some(&self.attention_mask),
-            query_mask: on(4).then_some(&self.query_mask),
+            causal: on(Rule::Causal),
+            window: on(Rule::Window).then_some(self.window),
+            q_offset: if on(Rule::Offset) { self.dims.key_len / 2 } else { 0 },
+            attention_mask: on(Rule::AttentionMask).then_some(&self.attention_mask),
+            query_mask: on(Rule::QueryMask).then_some(&self.query_mask),
             value_mask: None,
-            key_mask: self.hides_keys(flags).then_some(&self.key_mask),
+            key_mask: on(Rule::KeyMask).then_some(&self.key_mask),
         }
     }
 
-    fn hides_keys(&self, flags: u32) -> bool {
-        flags >> 5 & 1 == 1
-    }
-
-    fn v(&self, flags: u32) -> &Operand {
-        if self.hides_keys(flags) { &self.v } else { &self.clean_v }
-    }
-
-    fn dropout(flags: u32) -> Option<Dropout> {
-        let dropout = Dropout { probability: 0.3, seed: 1 << 40 | 9, q_offset: 3, batch_offset: 1 };
-        (flags % 3 == 1).then_some(dropout)
+    fn v(&self, rules: &[Rule]) -> &Operand {
+        if rules.contains(&Rule::KeyMask) { &self.v } else { &self.clean_v }
     }
 
     /// Runs a form over poisoned outputs.
-    pub(super) fn run(&self, gpu: &Gpu, form: Form, flags: u32, case: usize) -> Attended {
-        let visibility = self.visibility(flags, case);
-        let tensors = mask_tensors(gpu, &visibility);
-        let masks = masks(&visibility, &tensors);
+    pub(super) fn run(&self, gpu: &Gpu, form: Form, rules: &[Rule]) -> Attended {
+        let visibility = self.visibility(rules);
+        let masks = mask_tensors(gpu, &visibility);
+        let (problem, layout) = problem(gpu, self.dims, &visibility, &masks, SCALE, self.dropout);
         let Dims { batch, query_len, query_heads, head_dim, .. } = self.dims;
         let out = poisoned(gpu, &[batch, query_len, query_heads, head_dim], DType::F32);
         let lse = poisoned(gpu, &[batch, query_heads, query_len], DType::F32);
-        let (v, dropout) = ((self.v(flags).0.range(), self.k_type), Self::dropout(flags));
+        let [q, k, v] = [&self.q, &self.k, self.v(rules)].map(|(tensor, _)| tensor.operand());
         run(gpu, |pass| {
-            let (packed, bits) = masks.pack("test", pass, &self.dims, Some(v), dropout.is_some())?;
-            let operands = AttentionForward {
-                q: (self.q.0.range(), self.q.0.dtype()),
-                k: (self.k.0.range(), self.k_type),
-                v,
-                masks: (packed, bits.range()),
-                scale: SCALE,
-                dropout,
-                out: out.range(),
-                lse: lse.range(),
-            };
-            attention_forward(pass, &self.dims, &operands, form)
+            let mask_bits = layout.pack(pass, &self.dims, v)?;
+            let (mask_bits, out, lse) = (mask_bits.range(), out.range(), lse.range());
+            attention_forward(pass, &problem, &forward::Operands { q, k, v, mask_bits, out, lse }, form)
         });
         Attended { out, lse }
     }
 
     /// What the reference makes of it, with operands as a kernel that computes in `seen_as` sees them.
-    pub(super) fn expected(&self, flags: u32, case: usize, seen_as: DType) -> reference::Attention {
+    pub(super) fn expected(&self, rules: &[Rule], seen_as: DType) -> reference::Attention {
         let [q, k, v] =
-            [&self.q.1, &self.k.1, &self.v(flags).1].map(|operand| reference::cast(operand, seen_as));
-        let (visibility, dropout) = (self.visibility(flags, case), Self::dropout(flags));
+            [&self.q.1, &self.k.1, &self.v(rules).1].map(|operand| reference::cast(operand, seen_as));
+        let (visibility, dropout) = (self.visibility(rules), self.dropout);
         let options = reference::AttentionOptions { scale: f64::from(SCALE), visibility, dropout };
         reference::attention_forward(&q, &k, &v, &options).unwrap()
     }
 
-    /// Runs forward, then backward in these forms of its two roles, over poisoned outputs: dq, dk, dv. All operands are f32.
+    /// Runs one role of backward after what forward leaves, over poisoned outputs: dq, dk, dv. All operands are f32.
     pub(super) fn differentiate(
         &self,
         gpu: &Gpu,
-        forms: [attention_backward::Form; 2],
-        flags: u32,
-        case: usize,
+        (role, form): (Role, backward::Form),
+        rules: &[Rule],
         d_out: &Array<f64>,
+        expected: &reference::Attention,
     ) -> [Tensor; 3] {
-        let visibility = self.visibility(flags, case);
-        let tensors = mask_tensors(gpu, &visibility);
-        let masks = masks(&visibility, &tensors);
+        let visibility = self.visibility(rules);
+        let masks = mask_tensors(gpu, &visibility);
+        let (problem, layout) = problem(gpu, self.dims, &visibility, &masks, SCALE, self.dropout);
         let Dims { batch, query_len, query_heads, .. } = self.dims;
-        // Copies: wild values do not stay.
+        // Copies: non-finite values do not stay.
         let copy = |x: &Array<f64>| {
             tensor(gpu, x.shape(), x.data().iter().map(|&x| x as f32).collect(), DType::F32).0
         };
-        let [q, k, v, d_out] = [&self.q.1, &self.k.1, &self.v(flags).1, d_out].map(copy);
+        let [q, k, v, d_out] = [&self.q.1, &self.k.1, &self.v(rules).1, d_out].map(copy);
         let [out, dq, dk, dv] = [&q, &q, &k, &v].map(|like| poisoned(gpu, like.shape(), DType::F32));
         let lse = poisoned(gpu, &[batch, query_heads, query_len], DType::F32);
         let stats = poisoned(gpu, &[batch, query_heads, query_len, 2], DType::F32);
-        let (dropout, f32) = (Self::dropout(flags), DType::F32);
-        // What the forward pass leaves here; of heads too wide for it, the chained path would.
-        let expected = self.expected(flags, case, f32);
+        // By the reference: `tests/gradients.rs` has the two passes one after the other.
         for (tensor, left) in [(&out, expected.output.data()), (&lse, &expected.lse)] {
             let left: Vec<f32> = left.iter().map(|&x| x as f32).collect();
             gpu.queue().write_buffer(tensor.buffer(), 0, bytemuck::cast_slice(&left));
         }
         run(gpu, |pass| {
-            let (packed, bits) =
-                masks.pack("test", pass, &self.dims, Some((v.range(), f32)), dropout.is_some())?;
-            let masks = (packed, bits.range());
-            let forward = AttentionForward {
-                q: (q.range(), f32),
-                k: (k.range(), f32),
-                v: (v.range(), f32),
-                masks,
-                scale: SCALE,
-                dropout,
-                out: out.range(),
-                lse: lse.range(),
-            };
-            if let Some(form) = default_form(gpu.is_cpu(), &self.dims, gpu.limits()) {
-                attention_forward(pass, &self.dims, &forward, form)?;
-            }
+            let mask_bits = layout.pack(pass, &self.dims, v.operand())?;
             attention_delta(pass, &self.dims, [&d_out, &out, &lse, &stats].map(Tensor::range))?;
             for x in [&q, &k, &v, &d_out] {
                 zero_nonfinite(pass, x.range(), x.shape().iter().product())?;
             }
-            let operands = AttentionBackward {
+            let operands = backward::Operands {
                 q: q.range(),
                 d_out: d_out.range(),
                 k: k.range(),
                 v: v.range(),
                 stats: stats.range(),
-                masks,
-                scale: SCALE,
-                dropout,
+                mask_bits: mask_bits.range(),
                 dq: dq.range(),
                 dk: dk.range(),
                 dv: dv.range(),
             };
-            for (role, form) in Role::ALL.into_iter().zip(forms) {
-                attention_backward(pass, &self.dims, &operands, role, form)?;
-            }
-            Ok(())
+            attention_backward(pass, &problem, &operands, role, form)
         });
         [dq, dk, dv]
     }
@@ -201,35 +304,16 @@ impl AttentionCase {
     /// What the reference makes of it.
     pub(super) fn expected_gradients(
         &self,
-        flags: u32,
-        case: usize,
+        rules: &[Rule],
         d_out: &Array<f64>,
     ) -> reference::AttentionGradients {
-        let (visibility, dropout) = (self.visibility(flags, case), Self::dropout(flags));
+        let (visibility, dropout) = (self.visibility(rules), self.dropout);
         let options = reference::AttentionOptions { scale: f64::from(SCALE), visibility, dropout };
-        reference::attention_backward(&self.q.1, &self.k.1, &self.v(flags).1, d_out, &options).unwrap()
+        reference::attention_backward(&self.q.1, &self.k.1, &self.v(rules).1, d_out, &options).unwrap()
     }
 
-    /// Which queries the query mask hides under these flags.
-    pub(super) fn hidden_query(&self, flags: u32, b: usize, t: usize) -> bool {
-        flags >> 4 & 1 == 1 && !self.query_mask.data()[b * self.dims.query_len + t]
-    }
-}
-
-/// The attention, query and key mask on the GPU.
-fn mask_tensors(gpu: &Gpu, visibility: &Visibility<'_>) -> [Option<Tensor>; 3] {
-    [visibility.attention_mask, visibility.query_mask, visibility.key_mask]
-        .map(|mask| mask.map(|mask| pollster::block_on(Tensor::from_mask(gpu, mask)).unwrap()))
-}
-
-fn masks<'a>(visibility: &Visibility<'_>, tensors: &'a [Option<Tensor>; 3]) -> Masks<'a> {
-    Masks {
-        attention_mask: tensors[0].as_ref(),
-        query_mask: tensors[1].as_ref(),
-        value_mask: None,
-        key_mask: tensors[2].as_ref(),
-        causal: visibility.causal,
-        q_offset: visibility.q_offset as u32,
-        sliding_window: visibility.window,
+    /// Which queries the query mask hides under these rules.
+    pub(super) fn hidden_query(&self, rules: &[Rule], b: usize, t: usize) -> bool {
+        rules.contains(&Rule::QueryMask) && !self.query_mask.data()[b * self.dims.query_len + t]
     }
 }

@@ -1,15 +1,18 @@
 //! The forms in cooperative matrices against the reference, where the adapter has such units.
 
-use super::attention_case::AttentionCase;
+use super::attention_case::{AttentionCase, Row, sets_of_rules, with_forms};
+use super::linear_case::{Kind, LinearCase};
 use super::support::*;
-use crate::kernels::attention::forward::lanes::{self, AttentionForward, attention_forward};
-use crate::kernels::linear::lanes::{self, Linear, linear};
-use crate::mask::Masks;
-use crate::reference;
+use crate::DType::{F16, F32};
+use crate::kernels::attention::forward::forms;
+use crate::kernels::attention::forward::{Form, Operands, attention_forward};
+use crate::kernels::linear;
+use crate::reference::Visibility;
+use crate::tuning::NamedForm as _;
 use crate::{CooperativeMatrix, DType, Gpu};
 
 /// The adapter under test with its cooperative matrices, if it has any.
-fn gpu_with_units() -> Option<Gpu> {
+fn gpu_with_matrices() -> Option<Gpu> {
     let adapter = std::env::var("GQA_ADAPTER").ok().filter(|wanted| !wanted.trim().is_empty());
     let gpu = pollster::block_on(Gpu::with_cooperative_matrix(adapter.as_deref())).unwrap();
     if gpu.cooperative_matrix() == CooperativeMatrix::Off {
@@ -21,23 +24,23 @@ fn gpu_with_units() -> Option<Gpu> {
 
 #[test]
 fn the_self_test_passes() {
-    let Some(gpu) = gpu_with_units() else { return };
+    let Some(gpu) = gpu_with_matrices() else { return };
     assert_eq!(gpu.cooperative_matrix(), CooperativeMatrix::Untested);
     assert_eq!(gpu.tested_matrix(), None);
     let units = pollster::block_on(gpu.test_cooperative_matrix()).unwrap();
     assert!(matches!(units, CooperativeMatrix::Passed { size: 8 | 16 }), "{units:?}");
     assert_eq!(gpu.cooperative_matrix(), units);
-    assert_eq!(gpu.tested_matrix(), gpu.units());
+    assert_eq!(gpu.tested_matrix(), gpu.matrix_config());
 }
 
 #[test]
 fn results_do_not_depend_on_how_wide_subgroups_are() {
-    let Some(gpu) = gpu_with_units() else { return };
-    let lanes = gpu.units().unwrap().subgroup;
+    let Some(gpu) = gpu_with_matrices() else { return };
+    let lanes = gpu.matrix_config().unwrap().subgroup;
     // One part at a time; more subgroups than parts, forms that need more lanes, and parts that take turns.
     for (lanes, parts) in [(lanes, 1), (32, 3)] {
-        let gpu = gpu_with_units().unwrap();
-        gpu.set_units(lanes, parts);
+        let gpu = gpu_with_matrices().unwrap();
+        gpu.set_matrix_config(lanes, parts);
         let units = pollster::block_on(gpu.test_cooperative_matrix()).unwrap();
         assert!(matches!(units, CooperativeMatrix::Passed { .. }), "{lanes} lanes, {parts} parts: {units:?}");
     }
@@ -45,7 +48,9 @@ fn results_do_not_depend_on_how_wide_subgroups_are() {
 
 #[test]
 fn linear_in_matrix_units_is_the_references() {
-    let Some(gpu) = gpu_with_units() else { return };
+    let Some(gpu) = gpu_with_matrices() else { return };
+    let mut sampler = CaseSampler::new("linear in cooperative matrices");
+    // To add a size, add a row: M, K, N.
     let sizes = [
         [1, 1, 1],
         [3, 5, 7],
@@ -58,86 +63,87 @@ fn linear_in_matrix_units_is_the_references() {
         [131, 68, 132],
         [65, 20, 4],
     ];
-    for (case, [m, k, n]) in sizes.into_iter().enumerate() {
-        for x_type in [DType::F16, DType::F32] {
-            let (x, x_ref) = tensor(&gpu, &[m, k], values(m * k, 1), x_type);
-            let (w, w_ref) = tensor(&gpu, &[k, n], values(k * n, 2), DType::F16);
-            let (bias, bias_ref) = tensor(&gpu, &[n], values(n, 3), DType::F16);
-            let (other, other_ref) = tensor(&gpu, &[m, n], values(m * n, 4), DType::F32);
-            // As the cooperative matrices see it.
-            let x_seen = reference::cast(&x_ref, DType::F16);
-            let y = poisoned(&gpu, &[m, n], DType::F32);
-            for (i, form) in linear::MATRIX_FORMS.into_iter().enumerate() {
-                let kind = case + i + usize::from(x_type == DType::F32);
-                let (has_bias, has_gate) = (kind & 1 == 1, kind & 2 == 2);
-                // Each size meets two forms of three; all would mostly compile.
-                if !form.fits(gpu.units(), gpu.limits()) || kind % 3 == 0 || (k > 10_000 && i > 0) {
-                    continue;
+    let kinds = Kind::all(&[[DType::F16, DType::F16], [DType::F32, DType::F16]]);
+    let device = gpu.capabilities(gpu.matrix_config());
+    let forms =
+        linear::forms::FORMS.iter().copied().filter(|form| form.uses_matrices() && form.fits(&device));
+    let pairs = forms.flat_map(|form| kinds.iter().map(move |kind| (*kind, form)));
+    let picked = sampler.cover(pairs, |(kind, form), extent| kind.traits(form.name, extent), |_| 0);
+    for kind in kinds {
+        let of_kind: Vec<_> =
+            picked.iter().filter(|(other, _)| *other == kind).map(|(_, form)| form).collect();
+        for [m, k, n] in sizes.into_iter().filter(|&size| kind.is_of(size) && !of_kind.is_empty()) {
+            let case = LinearCase::new(&gpu, kind, [m, k, n]);
+            // As the cooperative matrices see it, and as it is.
+            let expected = [(DType::F16, 1e-5), (DType::F32, DType::F16.tolerance())]
+                .map(|(seen_as, tolerance)| (case.expected(seen_as), tolerance));
+            // Long sums take a while.
+            for form in &of_kind[..if k > 10_000 { 1 } else { of_kind.len() }] {
+                let y = case.run(&gpu, **form, false);
+                for (expected, tolerance) in &expected {
+                    check(
+                        &format!("linear {m}×{k}×{n} {kind:?} in `{}`", form.name),
+                        y,
+                        expected,
+                        *tolerance,
+                    );
                 }
-                let operands = Linear {
-                    x: (x.range(), x_type),
-                    w: w.range(),
-                    bias: has_bias.then(|| bias.range()),
-                    w_type: DType::F16,
-                    gated: has_gate.then(|| other.range()),
-                    y: y.range(),
-                    add: false,
-                    sizes: [m, k, n],
-                };
-                let bias_ref = has_bias.then(|| bias_ref.data());
-                let expected = |x: &[f64]| {
-                    if has_gate {
-                        reference::gated_linear(x, w_ref.data(), bias_ref, other_ref.data(), [m, k, n])
-                    } else {
-                        reference::linear(x, w_ref.data(), bias_ref, [m, k, n])
-                    }
-                };
-                run(&gpu, |pass| linear(pass, &operands, form));
-                let what = format!("linear {m}×{k}×{n} {x_type} {has_bias} {has_gate} {}", form.name);
-                check(&what, &y, &expected(x_seen.data()), 1e-5);
-                check(&what, &y, &expected(x_ref.data()), DType::F16.tolerance());
-                poison(&y);
+            }
+        }
+    }
+}
+
+/// To add a case, add a row.
+const ROWS: [Row; 13] = [
+    Row::new("one of everything", [1, 1, 1, 1, 1, 1]).types(F16, F16),
+    Row::new("odd sizes", [2, 3, 5, 4, 2, 7]).types(F32, F16).dropout(),
+    Row::new("one key past a word of bits", [1, 9, 65, 6, 2, 16]).types(F16, F32),
+    Row::new("one key head", [2, 17, 64, 3, 1, 33]).dropout(),
+    Row::new("one query", [1, 1, 300, 8, 2, 16]).types(F16, F16),
+    Row::new("as many key heads as query heads", [3, 8, 8, 5, 5, 5]).types(F32, F16),
+    Row::new("more queries than keys", [1, 33, 7, 9, 3, 12]).types(F16, F32).dropout(),
+    Row::new("wide heads off a vector", [1, 2, 130, 2, 2, 129]),
+    Row::new("keys beyond one dispatch", [1, 2, 9_000, 2, 1, 4]).types(F16, F16),
+    Row::new("rows beyond one workgroup", [2, 70, 133, 2, 1, 8]).types(F32, F16),
+    Row::new("many blocks of keys", [1, 40, 270, 4, 2, 64]).types(F16, F32).dropout(),
+    Row::new("groups of three", [2, 5, 96, 6, 2, 128]),
+    Row::new("nothing hidden", [2, 9, 43, 6, 2, 8]).hides_nothing(),
+];
+
+#[test]
+fn attention_in_matrix_units_is_the_references_under_every_mask() {
+    let Some(gpu) = gpu_with_matrices() else { return };
+    let mut sampler = CaseSampler::new("attention in cooperative matrices");
+    let mut rules = sets_of_rules(&mut sampler);
+    let device = gpu.capabilities(gpu.matrix_config());
+    let forms = forms::FORMS.iter().copied().filter(|form| form.uses_matrices());
+    let fits = |row: &Row, form: &Form| form.fits(row.sizes[5], &device);
+    for (row, forms) in with_forms(&mut sampler, &ROWS, forms, |form| form.name.into(), fits) {
+        let [b, t, s, h, hkv, d] = row.sizes;
+        let q = grown(values(b * t * h * d, 1), 2.0);
+        let mut k = grown(values(b * s * hkv * d, 2), 2.0);
+        // Scores that grow along the keys, so that sums are multiplied in every block.
+        k.iter_mut().enumerate().for_each(|(i, x)| *x *= (i / (hkv * d) % s + 1) as f32 / s as f32);
+        let case = AttentionCase::of(&gpu, &row, q, k);
+        for rules in row.rules(&mut rules, sampler.extent()) {
+            // As the cooperative matrices see it; probabilities are rounded too.
+            let expected = case.expected(&rules, F16);
+            for form in &forms {
+                let got = case.run(&gpu, *form, &rules);
+                let what = format!("{row:?} under {rules:?} in `{}`", form.name);
+                check(&format!("out of {what}"), &got.out, expected.output.data(), 1e-3);
+                check(&format!("lse of {what}"), &got.lse, &expected.lse, 1e-5);
             }
         }
     }
 }
 
 #[test]
-fn attention_in_matrix_units_is_the_references_under_every_mask() {
-    let Some(gpu) = gpu_with_units() else { return };
-    // Beside the others, keys beyond one dispatch, and rows beyond one workgroup.
-    let more = [[1, 2, 9_000, 2, 1, 4], [2, 70, 133, 2, 1, 8], [1, 40, 270, 4, 2, 64], [2, 5, 96, 6, 2, 128]];
-    for (case, sizes) in DIMS.into_iter().chain(more).enumerate() {
-        let [b, t, s, h, hkv, d] = sizes;
-        let types = [DType::F16, DType::F32];
-        let (q_type, k_type) = (types[case % 2], types[case / 2 % 2]);
-        let q = grown(values(b * t * h * d, 1), 2.0);
-        let mut k = grown(values(b * s * hkv * d, 2), 2.0);
-        // Scores that grow along the keys, so that sums are multiplied in every block.
-        k.iter_mut().enumerate().for_each(|(i, x)| *x *= (i / (hkv * d) % s + 1) as f32 / s as f32);
-        let operands = AttentionCase::new(&gpu, sizes, (q, q_type), (k, k_type));
-        let forms = attention_forward::MATRIX_FORMS;
-        let forms: Vec<_> = forms.iter().filter(|form| form.fits(d, gpu.units(), gpu.limits())).collect();
-        assert!(!forms.is_empty(), "no form fits heads {d} wide");
-        for step in 0..5u32 {
-            let flags = (step * 13 % 64) ^ case as u32;
-            let form = *forms[(case + step as usize) % forms.len()];
-            let got = operands.run(&gpu, form, flags, case);
-            // As the cooperative matrices see it; probabilities are rounded too.
-            let expected = operands.expected(flags, case, DType::F16);
-            let what = format!("{sizes:?} {q_type} {k_type} flags {flags:06b} {}", form.name);
-            check(&format!("out {what}"), &got.out, expected.output.data(), 1e-3);
-            check(&format!("lse {what}"), &got.lse, &expected.lse, 1e-5);
-        }
-    }
-}
-
-#[test]
 fn a_visible_nan_and_a_value_past_the_range_of_f16_reach_the_result() {
-    let Some(gpu) = gpu_with_units() else { return };
+    let Some(gpu) = gpu_with_matrices() else { return };
     let dims = dims([1, 9, 70, 2, 1, 8]);
-    let form =
-        attention_forward::MATRIX_FORMS.into_iter().find(|form| form.fits(8, gpu.units(), gpu.limits()));
+    let device = gpu.capabilities(gpu.matrix_config());
+    let form = forms::FORMS.iter().find(|form| form.uses_matrices() && form.fits(8, &device)).unwrap();
     let (q, _) = tensor(&gpu, &[1, 9, 2, 8], values(144, 1), DType::F32);
     let (k, _) = tensor(&gpu, &[1, 70, 1, 8], values(560, 2), DType::F32);
     for (bad, is_right) in [
@@ -149,20 +155,15 @@ fn a_visible_nan_and_a_value_past_the_range_of_f16_reach_the_result() {
         let v = (0..560).map(|i| if i / 8 == 40 { bad } else { 0.5 }).collect();
         let (v, _) = tensor(&gpu, &[1, 70, 1, 8], v, DType::F32);
         let (out, lse) = (poisoned(&gpu, &[1, 9, 2, 8], DType::F32), poisoned(&gpu, &[1, 2, 9], DType::F32));
-        let masks = Masks { causal: true, q_offset: 36, ..Masks::default() };
+        let visibility = Visibility { causal: true, q_offset: 36, ..Visibility::default() };
+        let masks = mask_tensors(&gpu, &visibility);
+        let (problem, layout) = problem(&gpu, dims, &visibility, &masks, 1.0, None);
         run(&gpu, |pass| {
-            let (packed, bits) = masks.pack("test", pass, &dims, Some((v.range(), DType::F32)), false)?;
-            let operands = AttentionForward {
-                q: (q.range(), DType::F32),
-                k: (k.range(), DType::F32),
-                v: (v.range(), DType::F32),
-                masks: (packed, bits.range()),
-                scale: 1.0,
-                dropout: None,
-                out: out.range(),
-                lse: lse.range(),
-            };
-            attention_forward(pass, &dims, &operands, form.unwrap())
+            let mask_bits = layout.pack(pass, &dims, v.operand())?;
+            let (q, k, v) = (q.operand(), k.operand(), v.operand());
+            let operands =
+                Operands { q, k, v, mask_bits: mask_bits.range(), out: out.range(), lse: lse.range() };
+            attention_forward(pass, &problem, &operands, *form)
         });
         for (i, x) in read(&out).into_iter().enumerate() {
             if i / 16 < 4 {

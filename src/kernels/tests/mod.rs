@@ -3,12 +3,10 @@
 mod attention_backward;
 mod attention_case;
 mod attention_forward;
-#[path = "../../../tests/common/compare.rs"]
-#[allow(unreachable_pub)]
-mod compare;
 // naga's writers and files; and browsers have no cooperative matrices.
 #[cfg(not(target_arch = "wasm32"))]
 mod declaration;
+mod linear_case;
 #[cfg(not(target_arch = "wasm32"))]
 mod matrix;
 mod numbers;
@@ -18,9 +16,6 @@ mod planted;
 mod shaders;
 pub(crate) mod support;
 mod training;
-#[path = "../../../tests/common/turns.rs"]
-#[allow(unreachable_pub)]
-mod turns;
 mod windows;
 
 use crate::gpu::Constant;

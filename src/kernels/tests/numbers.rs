@@ -1,9 +1,12 @@
 //! Each kernel on a GPU against its reference function, over awkward sizes and poisoned outputs.
 
 use super::support::*;
-use crate::kernels::attention::chained::scores::Scores;
-use crate::mask::Masks;
+use crate::kernels::attention::chained::scores::{Scores, scores};
+use crate::kernels::attention::problem::Problem;
+use crate::kernels::attention::score::Score;
+use crate::kernels::attention::visible::Visibility as Rule;
 use crate::reference::{self, Visibility};
+use crate::shapes::Dims;
 use crate::{Array, DType, Dropout, Tensor};
 #[cfg(target_arch = "wasm32")]
 use gqa_device_test::test;
@@ -45,7 +48,7 @@ fn cast_rounds_to_nearest_even_bit_for_bit() {
                 let (x, expected) = tensor(&gpu, &[count], data.clone(), from);
                 let y = poisoned(&gpu, &[count], to);
                 run(&gpu, |pass| {
-                    crate::kernels::elementwise::cast::cast(pass, (x.range(), from), (y.range(), to), count)
+                    crate::kernels::elementwise::cast::cast(pass, x.operand(), y.operand(), count)
                 });
                 let bits = |x: &f64| (*x as f32).to_bits();
                 let got: Vec<_> = read(&y).iter().map(bits).collect();
@@ -58,8 +61,10 @@ fn cast_rounds_to_nearest_even_bit_for_bit() {
 
 #[test]
 fn linear_is_the_references() {
-    use crate::kernels::linear::lanes::{FORMS, Linear, linear};
-    let (gpu, mut turns) = (gpu(), Turns::in_browsers_one_in(29));
+    use super::linear_case::{Kind, LinearCase};
+    use crate::kernels::linear::forms::FORMS;
+    let (gpu, mut sampler) = (gpu(), CaseSampler::new("linear"));
+    // To add a size, add a row: M, K, N.
     let sizes = [
         [1, 1, 1],
         [3, 5, 7],
@@ -72,49 +77,23 @@ fn linear_is_the_references() {
         [131, 68, 132],
         [65, 20, 4],
     ];
-    for (case, [m, k, n]) in sizes.into_iter().enumerate() {
-        for (x_type, w_type) in
-            [(DType::F32, DType::F32), (DType::F16, DType::F16), (DType::F32, DType::Bf16)]
-        {
-            for (has_bias, has_gate) in [(false, false), (true, false), (false, true), (true, true)] {
-                let (x, x_ref) = tensor(&gpu, &[m, k], values(m * k, 1), x_type);
-                let (w, w_ref) = tensor(&gpu, &[k, n], values(k * n, 2), w_type);
-                let (bias, bias_ref) = tensor(&gpu, &[n], values(n, 3), w_type);
-                let (other, other_ref) = tensor(&gpu, &[m, n], values(m * n, 4), DType::F32);
-                let y = poisoned(&gpu, &[m, n], DType::F32);
-                let operands = Linear {
-                    x: (x.range(), x_type),
-                    w: w.range(),
-                    bias: has_bias.then(|| bias.range()),
-                    w_type,
-                    gated: has_gate.then(|| other.range()),
-                    y: y.range(),
-                    add: false,
-                    sizes: [m, k, n],
-                };
-                let bias_ref = has_bias.then(|| bias_ref.data());
-                let (x, w) = (x_ref.data(), w_ref.data());
-                let expected = if has_gate {
-                    reference::gated_linear(x, w, bias_ref, other_ref.data(), [m, k, n])
-                } else {
-                    reference::linear(x, w, bias_ref, [m, k, n])
-                };
-                let kind = usize::from(has_bias) + usize::from(has_gate);
-                // Each form meets each kind of size; all of them would mostly compile.
-                let forms = FORMS.iter().enumerate().filter(|(i, form)| {
-                    form.fits(None, gpu.limits()) && (i + case + kind) % 3 == 0 && (k < 10_000 || *i == 0)
-                });
-                let forms = forms.filter(|_| turns.next_is_run());
-                for (_, form) in forms {
-                    run(&gpu, |pass| linear(pass, &operands, *form));
-                    let what = format!("linear {m}×{k}×{n} {x_type} {w_type} {kind} {}", form.name);
-                    check(&what, &y, &expected, 1e-5);
-                    if !has_gate {
-                        run(&gpu, |pass| linear(pass, &Linear { add: true, ..operands }, *form));
-                        let twice: Vec<f64> = expected.iter().map(|y| 2.0 * y).collect();
-                        check(&format!("{what} added"), &y, &twice, 1e-5);
-                    }
-                    poison(&y);
+    let kinds = Kind::all(&[[DType::F32, DType::F32], [DType::F16, DType::F16], [DType::F32, DType::Bf16]]);
+    let forms = FORMS.iter().copied().filter(|form| form.fits(&gpu.capabilities(None)));
+    let pairs = forms.flat_map(|form| kinds.iter().map(move |kind| (*kind, form)));
+    let picked = sampler.cover(pairs, |(kind, form), extent| kind.traits(form.name, extent), |_| 0);
+    for kind in kinds {
+        let of_kind: Vec<_> =
+            picked.iter().filter(|(other, _)| *other == kind).map(|(_, form)| form).collect();
+        for [m, k, n] in sizes.into_iter().filter(|&size| kind.is_of(size) && !of_kind.is_empty()) {
+            let case = LinearCase::new(&gpu, kind, [m, k, n]);
+            let expected = case.expected(DType::F32);
+            // Long sums take a while.
+            for form in &of_kind[..if k > 10_000 { 1 } else { of_kind.len() }] {
+                let what = format!("linear {m}×{k}×{n} {kind:?} in `{}`", form.name);
+                check(&what, case.run(&gpu, **form, false), &expected, 1e-5);
+                if !kind.gate {
+                    let twice: Vec<f64> = expected.iter().map(|y| 2.0 * y).collect();
+                    check(&format!("{what} added"), case.run(&gpu, **form, true), &twice, 1e-5);
                 }
             }
         }
@@ -152,8 +131,8 @@ fn pack_mask_is_the_references() {
 
 #[test]
 fn scores_are_the_references_under_every_mask() {
-    let (gpu, mut turns) = (gpu(), Turns::in_browsers_one_in(29));
-    for (case, sizes) in DIMS.into_iter().enumerate() {
+    let (gpu, mut sampler) = (gpu(), CaseSampler::new("scores"));
+    for (case, sizes) in sampler.order(DIMS.into_iter().enumerate()) {
         let [b, t, s, h, hkv, d] = sizes;
         let dims = dims(sizes);
         let dtype = crate::kernels::FLOATS[case % 3];
@@ -169,8 +148,13 @@ fn scores_are_the_references_under_every_mask() {
         ];
         let (query_mask, value_mask, key_mask) = (bools(&[b, t], 8), bools(&[b, s], 9), bools(&[b, s], 10));
         for (i, attention_mask) in attention_masks.iter().enumerate() {
-            for flags in (0..16u32).filter(|_| turns.next_is_run()) {
+            for flags in 0..16u32 {
                 let on = |bit: u32| flags >> bit & 1 == 1;
+                let rules = ["causal", "window", "query mask", "value mask"];
+                let rules = (0..).zip(rules).map(|(bit, rule)| format!("{rule} {}", on(bit)));
+                if !sampler.should_run(rules.chain([format!("mask {i}"), format!("{dtype}")])) {
+                    continue;
+                }
                 let visibility = Visibility {
                     causal: on(0),
                     window: on(1).then_some(1 + i * 3),
@@ -180,33 +164,17 @@ fn scores_are_the_references_under_every_mask() {
                     value_mask: on(3).then_some(&value_mask),
                     key_mask: (on(3) && i % 2 == 0).then_some(&key_mask),
                 };
-                let upload = |mask: Option<&Array<bool>>| {
-                    mask.map(|mask| pollster::block_on(Tensor::from_mask(&gpu, mask)).unwrap())
-                };
-                let tensors = [
-                    upload(visibility.attention_mask),
-                    upload(visibility.query_mask),
-                    upload(visibility.value_mask),
-                    upload(visibility.key_mask),
-                ];
-                let masks = Masks {
-                    attention_mask: tensors[0].as_ref(),
-                    query_mask: tensors[1].as_ref(),
-                    value_mask: tensors[2].as_ref(),
-                    key_mask: tensors[3].as_ref(),
-                    causal: visibility.causal,
-                    q_offset: visibility.q_offset as u32,
-                    sliding_window: visibility.window,
-                };
+                let masks = mask_tensors(&gpu, &visibility);
+                let (problem, layout) = problem(&gpu, dims, &visibility, &masks, 0.3, None);
+                let layout = layout.without_nonfinite_keys();
                 let expected = reference::scores(&q_ref, &k_ref, &visibility, f64::from(0.3f32));
                 for queries in ranges(t) {
                     let out = poisoned(&gpu, &[b, h, queries.count, s], DType::F32);
                     run(&gpu, |pass| {
-                        let (packed, bits) = masks.pack("test", pass, &dims, None, false)?;
-                        let (q, k, masks) = ((q.range(), dtype), (k.range(), dtype), (packed, bits.range()));
-                        let scores = out.range();
-                        let operands = Scores { queries, q, k, masks, scale: 0.3, scores };
-                        crate::kernels::attention::chained::scores::scores(pass, &dims, &operands)
+                        let mask_bits = layout.pack(pass, &dims, k.operand())?;
+                        let (q, k) = (q.operand(), k.operand());
+                        let operands = Scores { q, k, mask_bits: mask_bits.range(), scores: out.range() };
+                        scores(pass, &problem, queries, &operands)
                     });
                     let what = format!("scores {sizes:?} {queries:?} mask {i} flags {flags:04b}");
                     check(&what, &out, &rows_of(expected.data(), t, s, queries), 1e-5);
@@ -286,9 +254,8 @@ fn dropout_drops_what_the_host_drops_bit_for_bit() {
             run(&gpu, |pass| {
                 crate::kernels::attention::chained::dropout::dropout(
                     pass,
-                    &dims(sizes),
+                    &plain(dims(sizes), Some(dropout)),
                     queries,
-                    &dropout,
                     probs.range(),
                 )
             });
@@ -320,11 +287,11 @@ fn weighted_values_are_the_references_and_hidden_nans_stay_hidden() {
         for queries in ranges(t).into_iter().take(1).chain(ranges(t).into_iter().skip(1).rev()) {
             let rows = rows_of(probs.data(), t, s, queries).iter().map(|&x| x as f32).collect();
             let (probs, _) = tensor(&gpu, &[b, h, queries.count, s], rows, DType::F32);
-            let (v, dims) = ((v.range(), dtype), dims(sizes));
+            let (v, problem) = (v.operand(), plain(dims(sizes), None));
             run(&gpu, |pass| {
                 crate::kernels::attention::chained::weighted_values::weighted_values(
                     pass,
-                    &dims,
+                    &problem,
                     queries,
                     probs.range(),
                     v,
@@ -337,19 +304,19 @@ fn weighted_values_are_the_references_and_hidden_nans_stay_hidden() {
 }
 
 #[test]
-fn find_wild_is_the_references() {
+fn nonfinite_keys_is_the_references() {
     use crate::kernels::attention::masks::nonfinite_keys::{nonfinite_keys, words};
     let gpu = gpu();
     for (case, sizes) in DIMS.into_iter().enumerate() {
         let [b, _, s, _, hkv, d] = sizes;
         let dtype = crate::kernels::FLOATS[case % 3];
         let mut v = values(b * s * hkv * d, 1);
-        let wild = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
-        v.iter_mut().enumerate().filter(|(i, _)| i % 29 == 7).for_each(|(i, x)| *x = wild[i % 3]);
+        let nonfinite = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        v.iter_mut().enumerate().filter(|(i, _)| i % 29 == 7).for_each(|(i, x)| *x = nonfinite[i % 3]);
         let (v, v_ref) = tensor(&gpu, &[b, s, hkv, d], v, dtype);
         let dims = dims(sizes);
         let bits = poisoned(&gpu, &[3 + words(&dims)], DType::F32);
-        run(&gpu, |pass| nonfinite_keys(pass, &dims, (v.range(), dtype), bits.range(), 3));
+        run(&gpu, |pass| nonfinite_keys(pass, &dims, v.operand(), bits.range(), 3));
         let got: Vec<u32> =
             pollster::block_on(bits.to_vec::<f32>()).unwrap().into_iter().map(f32::to_bits).collect();
         let expected = reference::pack_mask(reference::nonfinite_keys(&v_ref).data(), s);
@@ -364,9 +331,11 @@ fn find_wild_is_the_references() {
 }
 
 #[test]
-fn merge_splits_is_the_references() {
+fn combine_splits_is_the_references() {
     use crate::kernels::attention::forward::combine_splits::combine_splits;
     let gpu = gpu();
+    // What is kept is multiplied by 1.25.
+    let dropout = Dropout { probability: 0.2, ..Dropout::default() };
     for splits in [1, 2, 7] {
         let [b, t, h, d] = [2, 3, 4, 37];
         let (dims, rows) = (dims([b, t, 9, h, 2, d]), b * t * h);
@@ -386,8 +355,8 @@ fn merge_splits_is_the_references() {
         let (parts, parts_ref) = tensor(&gpu, &[splits, b, t, h, d], parts, DType::F32);
         let (state, state_ref) = tensor(&gpu, &[splits, rows, 2], state, DType::F32);
         let (out, lse) = (poisoned(&gpu, &[b, t, h, d], DType::F32), poisoned(&gpu, &[b, h, t], DType::F32));
-        let ranges = [parts.range(), state.range(), out.range(), lse.range()];
-        run(&gpu, |pass| combine_splits(pass, &dims, splits as u32, 1.25, ranges));
+        let slots = [parts.range(), state.range(), out.range(), lse.range()];
+        run(&gpu, |pass| combine_splits(pass, &plain(dims, Some(dropout)), splits as u32, slots));
         let mut expected = vec![0.0; rows * d];
         let mut expected_lse = Vec::new();
         for row in 0..rows {
@@ -413,7 +382,7 @@ fn peak_really_does_its_multiply_adds() {
         for accumulators in crate::kernels::fma_peak::ACCUMULATORS {
             let y = poisoned(&gpu, &[length], DType::F32);
             run(&gpu, |pass| {
-                crate::kernels::fma_peak::peak(
+                crate::kernels::fma_peak::fma_peak(
                     pass,
                     [accumulators, iterations],
                     [0.75, -0.5],
@@ -423,7 +392,7 @@ fn peak_really_does_its_multiply_adds() {
             });
             let counted = crate::kernels::fma_peak::multiply_adds(accumulators, iterations);
             let steps = counted as usize / (4 * accumulators as usize);
-            let expected = reference::peak(length, accumulators as usize, steps, 0.75, -0.5);
+            let expected = reference::fma_peak(length, accumulators as usize, steps, 0.75, -0.5);
             check(&format!("peak {length} × {accumulators}, {iterations} iterations"), &y, &expected, 1e-5);
         }
     }
@@ -454,7 +423,7 @@ fn gates_and_their_gradients_are_the_references() {
 }
 
 #[test]
-fn tame_values_stay_and_wild_ones_become_0() {
+fn finite_values_stay_and_others_become_0() {
     let gpu = gpu();
     for count in [1, 64, 65, 1000] {
         let mut data = values(count, 1);
@@ -468,4 +437,9 @@ fn tame_values_stay_and_wild_ones_become_0() {
         let data: Vec<f64> = data.iter().map(|&x| f64::from(x)).collect();
         assert_eq!(read(&x), reference::zero_nonfinite(&data));
     }
+}
+
+/// A problem in which every query sees every key.
+fn plain(dims: Dims, dropout: Option<Dropout>) -> Problem {
+    Problem { dims, visibility: Rule::default(), score: Score::scaled(1.0), dropout }
 }

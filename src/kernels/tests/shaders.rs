@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use super::super::{FLOATS, Variant, all};
 use super::has_matrices;
 use crate::gpu::shader::ENTRY;
 use crate::gpu::{Binding, Constant, element_constant};
+use crate::kernels::{FLOATS, Variant, all};
 
 /// Constants that go with every form and every head.
 const FREE: [&str; 4] = ["DROPOUT", "GUARD_NONFINITE", "HAS_BIAS", "GATE"];
@@ -37,7 +37,7 @@ pub fn shaders() -> String {
                 if seen.insert(name.clone()) || compiled {
                     shaders.push(json!({
                         "name": name,
-                        "code": kernel.wgsl(&constants),
+                        "code": kernel.wgsl(&constants).unwrap(),
                         "entryPoint": ENTRY,
                         "bindings": bindings,
                         "compiled": compiled,

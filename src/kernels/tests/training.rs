@@ -123,7 +123,7 @@ fn transpose_is_the_references() {
         for dtype in crate::kernels::FLOATS {
             let (x, x_ref) = tensor(&gpu, &[rows, columns], values(rows * columns, 1), dtype);
             let y = poisoned(&gpu, &[columns, rows], DType::F32);
-            run(&gpu, |pass| transpose(pass, (x.range(), dtype), [rows, columns], y.range()));
+            run(&gpu, |pass| transpose(pass, x.operand(), [rows, columns], y.range()));
             assert_eq!(read(&y), reference::transpose(x_ref.data(), [rows, columns]), "{rows}×{columns}");
         }
     }
@@ -381,9 +381,7 @@ fn cast_in_windows_is_the_references() {
     for (from, to) in [(DType::F32, DType::F16), (DType::Bf16, DType::F32), (DType::F16, DType::Bf16)] {
         let (x, x_ref) = tensor(&gpu, &[1501], values(1501, 1), from);
         let y = poisoned(&gpu, &[1501], to);
-        run(&gpu, |pass| {
-            crate::kernels::elementwise::cast::cast(pass, (x.range(), from), (y.range(), to), 1501)
-        });
+        run(&gpu, |pass| crate::kernels::elementwise::cast::cast(pass, x.operand(), y.operand(), 1501));
         assert_eq!(read(&y), reference::cast(&x_ref, to).data(), "{from} to {to}");
     }
 }

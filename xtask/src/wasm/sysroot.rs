@@ -10,6 +10,7 @@ use std::{fs, io};
 
 use super::{TARGET, remapping, said, set_flags};
 use crate::debian::{self, run};
+use crate::steps::say;
 use crate::{folders, target_dir};
 
 const RUSTC: &str = "/usr/bin/rustc";
@@ -37,7 +38,7 @@ impl Sysroot {
         let folder = target_dir().join("web/std/sysroot");
         let made = format!("{compiler}\n{CRATES}");
         if !fs::read_to_string(folder.join(MADE)).is_ok_and(|kept| kept == made) {
-            println!("    building Debian's standard library for browsers (a minute, once)");
+            say("    building Debian's standard library for browsers (a minute, once)");
             folders::replace(&folder, |new| build(new, &made))?;
         }
         Ok(Self { folder, linker })

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::tools;
-use crate::steps::Step;
+use crate::steps::{Missing, Step, say};
 use crate::{cargo, debian, folders, root, target_dir, wasm};
 
 /// Everything that the package has beside the module and its glue.
@@ -38,9 +38,7 @@ pub(super) fn site() -> PathBuf {
 }
 
 /// Builds the package and the site.
-pub(super) fn steps() -> Result<Vec<Step>, String> {
-    let tools = tools::installed()?;
-    let compile = wasm::cargo(&["build", "--profile", "web", "--package", "gqa-web"])?;
+pub(super) fn steps(missing: Missing) -> Vec<Step> {
     let glue = target_dir().join("web/glue");
     let mut bind = cargo(["run", "--package", "xtask", "--features", "web", "--bin", "xtask-bindgen", "--"]);
     bind.arg(wasm::module("web", NAME)).arg(&glue);
@@ -49,25 +47,31 @@ pub(super) fn steps() -> Result<Vec<Step>, String> {
         let (glue, optimised) = (glue.clone(), optimised.clone());
         move || assemble(&glue, &optimised)
     };
-    Ok(vec![
-        Step::new("module for browsers", compile),
-        Step::new("its glue", bind).after_success(),
-        Step::doing("optimise", move || optimise(&tools, &glue, &optimised)).after_success(),
-        Step::doing("package and site", assemble).after_success(),
-    ])
+    let compile = || wasm::cargo(&["build", "--profile", "web", "--package", "gqa-web"]);
+    vec![
+        Step::doing("tools for browsers", || tools::installed().map(drop)).or(missing).within(60),
+        Step::doing("compiler for browsers", wasm::prepare).or(missing).after_success().within(150),
+        Step::making("module for browsers", compile).after_success().within(300),
+        Step::new("its glue", bind).after_success().within(120),
+        Step::doing("optimise", move || optimise(&tools::installed()?, &glue, &optimised))
+            .after_success()
+            .within(60),
+        Step::doing("package and site", assemble).after_success().within(10),
+    ]
 }
 
 /// A step that fails where the package is larger than it may be.
 pub(super) fn size_step() -> Step {
-    Step::doing("size of the package", || {
+    let check = || {
         let module = folder().join(MODULE);
         let size = gzipped(&module)?;
         if size <= LIMIT {
-            println!("    {} of {} KiB, gzipped", size >> 10, LIMIT >> 10);
+            say(format!("    {} of {} KiB, gzipped", size >> 10, LIMIT >> 10));
             return Ok(());
         }
         Err(format!("{} has {size} bytes gzipped, and {LIMIT} is the limit", module.display()))
-    })
+    };
+    Step::doing("size of the package", check).within(10)
 }
 
 /// Optimises the module of `glue` into a folder that also tells of what and how, so that the same is not done again.
@@ -78,7 +82,7 @@ fn optimise(tools: &Path, glue: &Path, folder: &Path) -> Result<(), String> {
     let how = OPTIMISER.join(" ") + "\n" + &fs::read_to_string(tools.join("package.json")).map_err(told)?;
     let same = |name: &str, bytes: &[u8]| fs::read(folder.join(name)).is_ok_and(|kept| kept == bytes);
     if same("input.wasm", &input) && same("how.txt", how.as_bytes()) {
-        println!("    the module is the same as before");
+        say("    the module is the same as before");
         return Ok(());
     }
     folders::replace(folder, |new| {
@@ -108,12 +112,12 @@ fn assemble(glue: &Path, optimised: &Path) -> Result<(), String> {
         folders::copy_all(&folder(), &new.join("gqa-web"))?;
         DEMO.iter().try_for_each(|file| folders::copy_into(new, &root().join(file)))
     })?;
-    println!("    {}", folder().display());
-    println!("    {}", site().display());
+    say(format!("    {}", folder().display()));
+    say(format!("    {}", site().display()));
     for name in [MODULE, GLUE] {
         let file = folder().join(name);
         let size = fs::metadata(&file).map_err(|error| error.to_string())?.len();
-        println!("    {name:16} {size:>9} bytes, {:>7} gzipped", gzipped(&file)?);
+        say(format!("    {name:16} {size:>9} bytes, {:>7} gzipped", gzipped(&file)?));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::{env, fs, io};
 
 use crate::debian::{self, run};
-use crate::steps::quietly;
+use crate::steps::{quietly, say};
 use crate::{folders, root, target_dir};
 
 /// The oldest Node that all of them run on.
@@ -38,7 +38,10 @@ pub(super) fn installed() -> Result<PathBuf, String> {
     if fs::read_to_string(folder.join("package.json")).is_ok_and(|installed| installed == wanted) {
         return Ok(folder);
     }
-    println!("    installing what web/tools/package.json names with npm into {} (120 MB)", folder.display());
+    say(format!(
+        "    installing what web/tools/package.json names with npm into {} (120 MB)",
+        folder.display()
+    ));
     let args = ["install", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"];
     folders::replace(&folder, |new| {
         folders::copy_into(new, &listed)?;
