@@ -150,6 +150,7 @@ impl Error {
         Error::Argument { operation, argument: argument.into(), expected: expected.into(), got: got.into() }
     }
 
+    #[cfg(feature = "keras")]
     pub(crate) fn file(format: &'static str, message: impl Into<String>) -> Self {
         Error::File { format, message: message.into() }
     }
@@ -164,5 +165,14 @@ fn list(names: &[String]) -> String {
             let init: Vec<_> = init.iter().map(|name| format!("`{name}`")).collect();
             format!("{} and `{last}`", init.join(", "))
         }
+    }
+}
+
+/// At most `longest` characters of a text from outside, for a message.
+#[cfg(feature = "keras")]
+pub(crate) fn clip(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }

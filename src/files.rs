@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+#[cfg(feature = "keras")]
 use crate::{Error, Result};
 
 /// Writes a file so that whoever opens it finds the old contents or all of the new ones, never a part: under another name
@@ -12,6 +13,7 @@ use crate::{Error, Result};
 /// A link stays, and the file that it leads to is replaced. What exists and is no file, such as a pipe or a device, is
 /// written to as it is. A crash while writing can leave the old file and beside it one called `.gqa-` and some letters,
 /// which nothing reads and which may be deleted.
+#[cfg(feature = "keras")]
 pub fn write_file(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     let path = path.as_ref();
     write(path, bytes)

@@ -77,7 +77,8 @@
 //!
 //! # A training step
 //!
-//! ```
+#![cfg_attr(feature = "training", doc = "```")]
+#![cfg_attr(not(feature = "training"), doc = "```ignore")]
 //! use gqa::training::{Optimizer, mean_squared_error};
 //! use gqa::{CallOptions, Config, FeatureWidths, Gpu, GroupedQueryAttention, Tensor};
 //!
@@ -108,8 +109,22 @@
 //! | [`initializers`], [`training`] | first weights; losses and optimizers |
 //! | [`mod@reference`], [`conformance`] | the layer on the CPU in f64; checks of an adapter against it |
 //! | [`mod@bench`] | the benchmark suite |
+//!
+//! # Cargo features
+//!
+//! All are on by default. Without them there are attention, its gradients, and the layer in inference.
+//!
+//! | feature | what it adds | crates that it needs |
+//! |---|---|---|
+//! | `keras` | [`keras`]: files of Keras and safetensors, and [`Config`] from and to Keras' JSON | hdf5-pure, safetensors, zip |
+//! | `training` | [`training`], and the layer's gradients: [`Tape`], [`Gradients`] | |
+//! | `bench` | [`mod@bench`] and [`conformance`]; turns on `training` | |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+#[cfg(all(test, not(all(feature = "bench", feature = "keras", feature = "training"))))]
+compile_error!("the unit tests need the default features");
 
 /// What tests wait with.
 #[cfg(all(test, target_arch = "wasm32"))]
@@ -118,27 +133,37 @@ extern crate gqa_block_on as pollster;
 mod arguments;
 mod array;
 mod attention;
+#[cfg(feature = "bench")]
 pub mod bench;
 mod config;
+#[cfg(feature = "bench")]
 pub mod conformance;
 mod dropout;
 mod dtype;
+#[cfg(feature = "keras")]
+mod elements;
 mod error;
 #[cfg(not(target_arch = "wasm32"))]
 mod files;
 mod gpu;
 pub mod initializers;
+#[cfg(feature = "keras")]
 pub mod keras;
 mod kernels;
 mod layer;
+#[cfg(any(feature = "keras", feature = "training"))]
+mod named_tensor;
 pub mod reference;
+#[cfg(feature = "keras")]
+mod safetensors;
 mod shaders;
 mod shapes;
+mod terms;
 #[cfg(test)]
 #[allow(dead_code, unreachable_pub)]
 mod testing;
+#[cfg(feature = "training")]
 pub mod training;
-mod training_terms;
 mod tuning;
 mod weights;
 
@@ -157,13 +182,17 @@ pub use gpu::{
 };
 pub use initializers::Initializer;
 pub use kernels::forms::forms;
-pub use layer::{CallOptions, CallOutput, Gradients, GroupedQueryAttention, OutputTensors, Tape};
-pub use training_terms::{Constraint, OrthogonalMode, Regularizer};
+pub use layer::{CallOptions, CallOutput, GroupedQueryAttention, OutputTensors};
+#[cfg(feature = "training")]
+pub use layer::{Gradients, Tape};
+#[cfg(any(feature = "keras", feature = "training"))]
+pub use named_tensor::{NamedTensor, TensorData};
+pub use terms::{Constraint, OrthogonalMode, Regularizer};
 pub use weights::{FeatureWidths, Projection, Shaped, WeightSpec, Weights, weight_specs};
 pub use wgpu;
 
 /// The examples of the README and of `docs/` compile.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "keras", feature = "training"))]
 mod documentation {
     #[doc = include_str!("../README.md")]
     struct Readme;

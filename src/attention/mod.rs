@@ -17,6 +17,7 @@ use crate::kernels::elementwise::cast::cast;
 use crate::shapes::Dims;
 use crate::{DType, Result};
 pub use backward::{AttentionGradients, scaled_dot_product_attention_backward};
+#[cfg(feature = "training")]
 pub(crate) use backward::{BackwardOperands, BackwardPlan};
 pub(crate) use forward::{AttentionOperands, Recorded};
 pub(crate) use masks::AttentionMasks;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::Gpu;
 use super::sync::lock;
 use crate::array::element_count;
-use crate::{Array, DType, Error, Result};
+use crate::{Array, DType, Error, Result, Shaped};
 
 /// A row-major array on the GPU. Cheap to clone: clones share the buffer, which is freed with the last of them.
 #[derive(Clone)]
@@ -227,6 +227,7 @@ impl Tensor {
     }
 
     /// Whether both are ranges of one buffer.
+    #[cfg(feature = "training")]
     pub(crate) fn shares_buffer(&self, other: &Tensor) -> bool {
         self.inner.buffer == other.inner.buffer
     }
@@ -263,6 +264,7 @@ impl Tensor {
     }
 
     /// Sets every element to 0 before what is submitted next. For tensors of a few bytes.
+    #[cfg(feature = "training")]
     pub(crate) fn write_zeros(&self) {
         let zeros = vec![0; self.range().bytes as usize];
         self.inner.gpu.queue().write_buffer(&self.inner.buffer, self.inner.offset, &zeros);
@@ -345,6 +347,12 @@ impl Tensor {
     ) -> Self {
         let is_shared = AtomicBool::new(false);
         Self { inner: Arc::new(Inner { gpu: gpu.clone(), buffer, offset, shape, dtype, origin, is_shared }) }
+    }
+}
+
+impl Shaped for Tensor {
+    fn shape(&self) -> &[usize] {
+        self.shape()
     }
 }
 

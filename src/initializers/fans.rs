@@ -1,7 +1,6 @@
 //! How many inputs and outputs a weight connects.
 
-use super::FanMode;
-use super::sample::OPERATION;
+use super::{FanMode, OPERATION};
 use crate::{Error, Result};
 
 /// The fan in and fan out of a weight.

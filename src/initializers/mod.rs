@@ -10,6 +10,9 @@ mod windows;
 
 use serde_json::Value;
 
+/// What errors call the drawing of values.
+const OPERATION: &str = "Initializer::sample";
+
 /// How a weight gets its first values. One variant for each of Keras' built-in initializers, with its arguments.
 ///
 /// A `seed` fixes the values: every weight of the same shape then gets the same ones, as in Keras. Without it they

@@ -1,7 +1,7 @@
 //! Random orthogonal matrices.
 
+use super::OPERATION;
 use super::random::Random;
-use super::sample::OPERATION;
 use crate::{Error, Result};
 
 /// The elements of a weight of this shape, row-major, as a matrix with orthonormal columns (or rows, where there are

@@ -6,12 +6,9 @@ use super::fans::Fans;
 use super::orthogonal::orthogonal;
 use super::random::Random;
 use super::stft::stft;
-use super::{Initializer, VarianceDistribution};
+use super::{Initializer, OPERATION, VarianceDistribution};
 use crate::array::element_count;
 use crate::{Array, Error, Result};
-
-/// The name of the operation in errors.
-pub(super) const OPERATION: &str = "Initializer::sample";
 
 /// The standard deviation of a normal distribution of standard deviation 1 that is cut off at ±2, as Keras has it.
 const TRUNCATED_STDDEV: f64 = 0.879_625_661_034_239_8;

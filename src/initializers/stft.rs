@@ -2,9 +2,8 @@
 
 use std::f64::consts::TAU;
 
-use super::sample::OPERATION;
 use super::windows::window;
-use super::{StftScaling, StftSide, StftWindow};
+use super::{OPERATION, StftScaling, StftSide, StftWindow};
 use crate::{Error, Result};
 
 /// The elements of a kernel `[frame length, 1, frequencies]`, row-major: the cosines, or minus the sines, of each

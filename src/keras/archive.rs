@@ -5,6 +5,7 @@ use std::io::{Cursor, Read, Write as _};
 use zip::{CompressionMethod, ZipArchive, ZipWriter, result::ZipError, write::SimpleFileOptions};
 
 use super::{ARCHIVE, Limits};
+use crate::error::clip;
 use crate::{Error, Result};
 
 /// The member with the weights.
@@ -137,7 +138,7 @@ fn without_weights(names: &[String]) -> String {
         "its weights are in npz form, which is not supported; save the model with Keras' default `h5` form"
             .into()
     } else {
-        let mut shown: Vec<_> = names.iter().take(SHOWN).map(|name| super::json::clip(name, 80)).collect();
+        let mut shown: Vec<_> = names.iter().take(SHOWN).map(|name| clip(name, 80)).collect();
         if names.len() > SHOWN {
             shown.push(format!("{} more", names.len() - SHOWN));
         }

@@ -4,9 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::{
     initializer_json::{read_initializer, write_initializer},
-    json::{brief, clip, from_number, number},
+    json::{brief, from_number, number},
     terms_json as terms,
 };
+use crate::error::clip;
 use crate::{Config, Constraint, DTypePolicy, Error, Initializer, Regularizer, Result};
 
 /// The operation in errors about the values of a configuration.
@@ -165,75 +166,42 @@ pub(super) fn read_config(config: &Map<String, Value>) -> Result<ParsedConfig> {
     Ok(ParsedConfig { config, unknown_keys })
 }
 
-impl Config {
-    /// Reads Keras' JSON: the serialized layer, its bare `get_config()`, or a whole model's `config.json` with exactly
-    /// one grouped-query attention layer. Choose among several with [`keras::ModelFile`](crate::keras::ModelFile).
-    ///
-    /// Initializers, regularizers and constraints that are not Keras' own are kept as they are and reported; the layer
-    /// they belong to can run. Fails, naming the argument, where a value doesn't make a layer.
-    ///
-    /// ```
-    /// let json = r#"{"module": "keras.layers", "class_name": "GroupQueryAttention", "registered_name": null,
-    ///                "config": {"name": "attn", "head_dim": 64, "num_query_heads": 8, "num_key_value_heads": 2,
-    ///                           "dtype": "mixed_float16", "kernel_regularizer": "l2", "colour": "blue"}}"#;
-    /// let parsed = gqa::Config::from_keras_json(json)?;
-    /// assert_eq!(parsed.config.dtype, gqa::DTypePolicy::MixedFloat16);
-    /// assert_eq!(parsed.unknown_keys, ["colour"]);
-    /// # Ok::<(), gqa::Error>(())
-    /// ```
-    pub fn from_keras_json(json: &str) -> Result<ParsedConfig> {
-        let value = super::json::parse(super::JSON, json, super::Limits::default().json_bytes)?;
-        Self::from_keras_value(&value)
-    }
-
-    /// [`from_keras_json`](Self::from_keras_json) for JSON that is already parsed.
-    pub fn from_keras_value(json: &Value) -> Result<ParsedConfig> {
-        match read_layer(json) {
-            Some(parsed) => parsed,
-            None => super::layer_tree::only_layer(json),
+/// Keras' serialized form of a layer.
+pub(super) fn write_layer(config: &Config) -> Value {
+    let regularizer = |r: &Option<Regularizer>| r.as_ref().map_or(Value::Null, terms::write_regularizer);
+    let constraint = |c: &Option<Constraint>| c.as_ref().map_or(Value::Null, terms::write_constraint);
+    let mut json = json!({
+        "name": config.name,
+        "trainable": config.trainable,
+        "dtype": terms::write_dtype(config.dtype),
+        "head_dim": config.head_dim,
+        "num_query_heads": config.num_query_heads,
+        "num_key_value_heads": config.num_key_value_heads,
+        "use_bias": config.use_bias,
+        "dropout": from_number(config.dropout),
+        "kernel_initializer": write_initializer(&config.kernel_initializer),
+        "bias_initializer": write_initializer(&config.bias_initializer),
+        "kernel_regularizer": regularizer(&config.kernel_regularizer),
+        "bias_regularizer": regularizer(&config.bias_regularizer),
+        "activity_regularizer": regularizer(&config.activity_regularizer),
+        "kernel_constraint": constraint(&config.kernel_constraint),
+        "bias_constraint": constraint(&config.bias_constraint),
+    });
+    let newer = [
+        ("use_gate", config.use_gate.then_some(Value::Bool(true))),
+        ("sliding_window", config.sliding_window.map(|window| json!(window))),
+        ("flash_attention", config.flash_attention.map(|flash| json!(flash))),
+        ("seed", config.seed.map(|seed| json!(seed))),
+    ];
+    for (key, value) in newer {
+        if let Some(value) = value {
+            json[key] = value;
         }
     }
-
-    /// Keras' serialized form, which `keras.saving.deserialize_keras_object` turns into the layer.
-    ///
-    /// Options that Keras 3.6 doesn't know are left out where they have their default value, so that it reads every
-    /// layer that it can represent. [`from_keras_value`](Self::from_keras_value) is the inverse.
-    pub fn to_keras_json(&self) -> Value {
-        let regularizer = |r: &Option<Regularizer>| r.as_ref().map_or(Value::Null, terms::write_regularizer);
-        let constraint = |c: &Option<Constraint>| c.as_ref().map_or(Value::Null, terms::write_constraint);
-        let mut config = json!({
-            "name": self.name,
-            "trainable": self.trainable,
-            "dtype": terms::write_dtype(self.dtype),
-            "head_dim": self.head_dim,
-            "num_query_heads": self.num_query_heads,
-            "num_key_value_heads": self.num_key_value_heads,
-            "use_bias": self.use_bias,
-            "dropout": from_number(self.dropout),
-            "kernel_initializer": write_initializer(&self.kernel_initializer),
-            "bias_initializer": write_initializer(&self.bias_initializer),
-            "kernel_regularizer": regularizer(&self.kernel_regularizer),
-            "bias_regularizer": regularizer(&self.bias_regularizer),
-            "activity_regularizer": regularizer(&self.activity_regularizer),
-            "kernel_constraint": constraint(&self.kernel_constraint),
-            "bias_constraint": constraint(&self.bias_constraint),
-        });
-        let newer = [
-            ("use_gate", self.use_gate.then_some(Value::Bool(true))),
-            ("sliding_window", self.sliding_window.map(|window| json!(window))),
-            ("flash_attention", self.flash_attention.map(|flash| json!(flash))),
-            ("seed", self.seed.map(|seed| json!(seed))),
-        ];
-        for (key, value) in newer {
-            if let Some(value) = value {
-                config[key] = value;
-            }
-        }
-        json!({
-            "module": "keras.layers",
-            "class_name": "GroupQueryAttention",
-            "config": config,
-            "registered_name": null,
-        })
-    }
+    json!({
+        "module": "keras.layers",
+        "class_name": "GroupQueryAttention",
+        "config": json,
+        "registered_name": null,
+    })
 }

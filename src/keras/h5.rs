@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use hdf5_pure::{AttrValue, Dataset, Datatype, DatatypeByteOrder, File, FloatingPointLayout, Group};
 
-use super::{H5, TensorInfo, elements::floats};
+use super::{H5, TensorInfo};
+use crate::elements::floats;
+use crate::error::clip;
 use crate::{Array, DType, Error, Result};
 
 /// The groups of a layer's projections, and the names that this library gives the projections.
@@ -306,5 +308,5 @@ fn refuse(error: hdf5_pure::Error) -> Error {
 
 pub(super) fn refuse_dataset(path: &str, error: hdf5_pure::Error) -> Error {
     let path = if path.is_empty() { "/" } else { path };
-    Error::file(H5, format!("`{}` can't be read: {error}", super::json::clip(path, 200)))
+    Error::file(H5, format!("`{}` can't be read: {error}", clip(path, 200)))
 }

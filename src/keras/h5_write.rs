@@ -8,9 +8,10 @@ use hdf5_pure::{
 
 use super::{
     H5,
-    elements::encoded,
     h5::{Element, H5Layer, H5Weights, PROJECTIONS, element_type, refuse_dataset},
 };
+use crate::elements::encoded;
+use crate::error::clip;
 use crate::{Array, Config, DType, Error, Projection, Result, Weights};
 
 /// Where Keras keeps the weights of the only attention layer of a functional model.
@@ -50,7 +51,7 @@ pub fn weights_to_h5_at(path: &str, config: &Config, weights: &Weights) -> Resul
     weights.widths(WRITE, config)?;
     let segments: Vec<&str> = if path.is_empty() { Vec::new() } else { path.split('/').collect() };
     if segments.iter().any(|segment| ["", ".", ".."].contains(segment)) {
-        let got = super::json::clip(path, 200);
+        let got = clip(path, 200);
         return Err(Error::argument(WRITE, "path", "names joined by `/`, or empty", got));
     }
     let mut file = FileBuilder::new();

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::error::clip;
 use crate::{Error, Result};
 
 /// Parses JSON text of at most `limit` bytes. The bare words `NaN`, `Infinity` and `-Infinity` become strings, which
@@ -60,14 +61,6 @@ pub(super) fn brief(value: &Value) -> String {
             _ => format!("an object of {} keys", map.len()),
         },
         value => clip(&value.to_string(), LONGEST),
-    }
-}
-
-/// At most `longest` characters of `text`.
-pub(super) fn clip(text: &str, longest: usize) -> String {
-    match text.char_indices().nth(longest) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }
 

@@ -7,8 +7,8 @@ use super::{
     config_json::{ParsedConfig, read_layer},
     h5::{H5Layer, H5Weights},
     layer_tree::{ConfigLayer, attention_layers},
-    safetensors::Header,
 };
+use crate::safetensors::Header;
 use crate::{Config, Error, FeatureWidths, Result, WeightSpec, Weights, weight_specs};
 
 /// Where weights are read from.

@@ -36,8 +36,8 @@
 //! ```
 
 mod archive;
+mod config;
 mod config_json;
-mod elements;
 mod file_kind;
 mod h5;
 mod h5_write;
@@ -56,17 +56,19 @@ pub use h5_write::{weights_to_h5, weights_to_h5_at};
 pub use layer_entry::LayerEntry;
 pub use model_file::ModelFile;
 pub use model_write::{SavedCall, model_to_keras};
-pub use safetensors::{NamedTensor, TensorData, read_tensors, weights_to_safetensors, write_tensors};
+pub use safetensors::weights_to_safetensors;
 
 use crate::DType;
 #[cfg(not(target_arch = "wasm32"))]
 pub use crate::files::write_file;
+pub use crate::named_tensor::{NamedTensor, TensorData};
+use crate::safetensors::{HEADER_BYTES, SAFETENSORS};
+pub use crate::safetensors::{TensorInfo, read_tensors, write_tensors};
 
 /// The formats in error messages.
 const ARCHIVE: &str = "Keras archive";
 const H5: &str = "Keras weights (HDF5)";
 const JSON: &str = "Keras configuration (JSON)";
-const SAFETENSORS: &str = "safetensors";
 
 /// How large the contents of a file may be, so that a small one can't ask for all memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +85,7 @@ pub struct Limits {
 impl Default for Limits {
     /// 16 MiB of JSON; weights of 20 times the file's size, or 64 MiB.
     fn default() -> Self {
-        Self { json_bytes: 16 << 20, expansion: 20, always_allowed: 64 << 20 }
+        Self { json_bytes: HEADER_BYTES, expansion: 20, always_allowed: 64 << 20 }
     }
 }
 
@@ -92,17 +94,6 @@ impl Limits {
     fn expanded(&self, file_bytes: usize) -> u64 {
         file_bytes.saturating_mul(self.expansion).max(self.always_allowed) as u64
     }
-}
-
-/// What a file says about one of its tensors.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// Its name or path.
-    pub name: String,
-    /// The length of each axis.
-    pub shape: Vec<usize>,
-    /// Keras' name of its element type, such as `float32`.
-    pub dtype: String,
 }
 
 fn keras_dtype(dtype: DType) -> &'static str {

@@ -9,10 +9,12 @@ use super::{
     archive::{Archive, Rest},
     file_kind::kind_of,
     h5::{H5Layer, H5Weights},
-    json::{clip, parse, parse_bytes},
+    json::{parse, parse_bytes},
     layer_entry::{Source, entries},
-    safetensors::Header,
+    safetensors::config_json,
 };
+use crate::error::clip;
+use crate::safetensors::Header;
 use crate::{Error, Result, Weights};
 
 /// The grouped-query attention layers of a file.
@@ -93,9 +95,9 @@ impl ModelFile {
                 source = Source::H5(H5Weights::open(bytes, largest)?);
             }
             FileKind::Safetensors => {
-                let header = Header::read(&bytes, limits)?;
+                let header = Header::read(&bytes, limits.json_bytes)?;
                 let json = |text: &String| parse(SAFETENSORS, text, limits.json_bytes);
-                config = header.config.as_ref().filter(|_| given.is_none()).map(json).transpose()?;
+                config = config_json(&header).filter(|_| given.is_none()).map(json).transpose()?;
                 keras_version = None;
                 source = Source::Safetensors { header, bytes };
             }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{archive, h5_write};
+use crate::error::clip;
 use crate::{Config, Error, FeatureWidths, Result, Weights};
 
 const WRITE: &str = "model_to_keras";
@@ -42,7 +43,7 @@ pub fn model_to_keras(config: &Config, weights: &Weights, call: SavedCall) -> Re
     config.validate()?;
     let widths = weights.widths(WRITE, config)?;
     if config.name.is_empty() || config.name.contains('/') {
-        let got = super::json::clip(&config.name, 80);
+        let got = clip(&config.name, 80);
         return Err(Error::argument(
             WRITE,
             "name",

@@ -3,11 +3,13 @@
 pub(crate) mod attention;
 pub(crate) mod dispatch;
 pub(crate) mod elementwise;
+#[cfg(feature = "bench")]
 pub(crate) mod fma_peak;
 pub(crate) mod forms;
 pub(crate) mod linear;
 pub(crate) mod params;
 pub(crate) mod self_test;
+#[cfg(feature = "training")]
 pub(crate) mod training;
 
 #[cfg(test)]

@@ -95,6 +95,7 @@ impl GroupedQueryAttention {
 }
 
 /// Whether gradients will follow.
+#[cfg_attr(not(feature = "training"), expect(dead_code, reason = "only training keeps anything"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Inference,
@@ -102,6 +103,7 @@ pub(crate) enum Mode {
 }
 
 /// What a forward pass leaves: the inputs in the policy's compute type, all else f32.
+#[cfg_attr(not(feature = "training"), expect(dead_code, reason = "only training keeps anything"))]
 pub(crate) struct Intermediates {
     /// `[B,T,C]`
     pub(crate) query: Converted,
@@ -126,6 +128,7 @@ pub(crate) struct Intermediates {
 }
 
 /// A gate and what it made of out, `[B,T,H,D]` each.
+#[cfg_attr(not(feature = "training"), expect(dead_code, reason = "only training keeps anything"))]
 pub(crate) struct Gate {
     pub(crate) gate: Workspace,
     pub(crate) gated: Workspace,

@@ -1,10 +1,13 @@
 //! The layer: what it is made of. Its calls are in `call.rs`, the data flow in `forward.rs`, its gradients in `backward.rs`.
 
+#[cfg(feature = "training")]
 mod backward;
 mod call;
 mod forward;
+#[cfg(feature = "training")]
 mod penalties;
 mod plan;
+#[cfg(feature = "training")]
 mod tape;
 mod weights;
 
@@ -14,6 +17,7 @@ use std::sync::atomic::AtomicU64;
 use crate::gpu::{Gpu, Tensor};
 use crate::{Config, DType, FeatureWidths, Result, Weights};
 pub use call::{CallOptions, CallOutput, OutputTensors};
+#[cfg(feature = "training")]
 pub use tape::{Gradients, Tape};
 
 const OPERATION: &str = "GroupedQueryAttention";

@@ -1,8 +1,12 @@
 //! A call whose arguments have been checked: what tuning and recording both read.
 
 use super::{GroupedQueryAttention, OPERATION};
-use crate::arguments::{check_binding, check_float, check_words};
-use crate::attention::{AttentionArguments, AttentionMasks, AttentionPlan, BackwardPlan};
+#[cfg(feature = "training")]
+use crate::arguments::check_binding;
+use crate::arguments::{check_float, check_words};
+#[cfg(feature = "training")]
+use crate::attention::BackwardPlan;
+use crate::attention::{AttentionArguments, AttentionMasks, AttentionPlan};
 use crate::gpu::{Gpu, Tensor, Tuning};
 use crate::kernels::linear::Linear;
 use crate::shapes::Dims;
@@ -28,6 +32,7 @@ pub(super) struct Projections {
 }
 
 /// The gradients of a call.
+#[cfg(feature = "training")]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct GradientPlan {
     pub(super) attention: BackwardPlan,
@@ -48,12 +53,14 @@ impl LayerPlan<'_> {
     }
 
     /// The gradients of the call.
+    #[cfg(feature = "training")]
     pub(super) fn gradients(&self, operation: &'static str, gpu: &Gpu) -> Result<GradientPlan> {
         let attention = BackwardPlan::new(operation, gpu, self.attention.problem)?;
         Ok(GradientPlan { attention, projections: self.projections })
     }
 }
 
+#[cfg(feature = "training")]
 impl GradientPlan {
     /// Measures the forms of all kernels that the gradients take, if tuning is on and that has not been done.
     pub(super) async fn tune(&self, gpu: &Gpu) -> Result<()> {
@@ -164,6 +171,7 @@ impl GroupedQueryAttention {
     }
 
     /// Fails where the gradients would take a tensor whole that does not fit one binding.
+    #[cfg(feature = "training")]
     pub(super) fn check_training(&self, operation: &'static str, dims: &Dims) -> Result<()> {
         for (name, variable) in self.variables().named() {
             let words = variable.shape().iter().product::<usize>() as u64;

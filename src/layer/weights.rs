@@ -1,9 +1,12 @@
 //! The weights of a layer on the device: read, set, copied, trained.
 
+#[cfg(feature = "training")]
+use crate::Gradients;
 use crate::gpu::Pass;
 use crate::kernels::elementwise::cast::cast;
+#[cfg(feature = "training")]
 use crate::training::{Optimizer, Parameter};
-use crate::{Error, Gradients, GroupedQueryAttention, Result, Tensor, Weights};
+use crate::{Error, GroupedQueryAttention, Result, Tensor, Weights};
 
 const SET: &str = "GroupedQueryAttention::set_weights";
 const COPY: &str = "GroupedQueryAttention::copy_weights";
@@ -53,7 +56,10 @@ impl GroupedQueryAttention {
         let copy = |pass: &mut Pass<'_>| all.iter().try_for_each(|(from, to)| record_copy(pass, from, to));
         self.gpu.submit(SET, copy).await
     }
+}
 
+#[cfg(feature = "training")]
+impl GroupedQueryAttention {
     /// The layer's weights with their gradients, as an [`Optimizer`](Optimizer) takes them; `prefix` tells
     /// the layers of a model apart. None if the layer is not trainable.
     pub fn parameters<'a>(&'a self, prefix: &str, gradients: &'a Gradients) -> Vec<Parameter<'a>> {

@@ -5,8 +5,6 @@
 mod constraint;
 mod loss;
 mod optimizer;
-mod optimizer_checks;
-mod optimizer_state;
 pub(crate) mod regularizer;
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ mod interface;
 pub(crate) mod lanes;
 pub(crate) mod matrix;
 
-use crate::gpu::{BufferRange, Class, Gpu, MatrixConfig, Operand, Pass, Workspace};
+#[cfg(feature = "training")]
+use crate::gpu::BufferRange;
+use crate::gpu::{Class, Gpu, MatrixConfig, Operand, Pass, Workspace};
 use crate::tuning::{self, Tunable, buffers, work};
 use crate::{DType, Error, Result};
 pub(crate) use dispatch::linear;
@@ -32,17 +34,20 @@ pub(crate) struct Scratch {
 
 impl Linear {
     /// Of f32.
+    #[cfg(feature = "training")]
     pub(crate) fn f32(sizes: [usize; 3]) -> Self {
         Self { sizes, x: DType::F32, w: DType::F32 }
     }
 
     /// dx `[M,K]` = dy `[M,N]` · wᵀ `[N,K]`
+    #[cfg(feature = "training")]
     pub(crate) fn gradient_of_x(&self) -> Self {
         let [m, k, n] = self.sizes;
         Self::f32([m, n, k])
     }
 
     /// dw `[K,N]` = xᵀ `[K,M]` · dy `[M,N]`
+    #[cfg(feature = "training")]
     pub(crate) fn gradient_of_w(&self) -> Self {
         let [m, k, n] = self.sizes;
         Self::f32([k, m, n])
@@ -123,6 +128,7 @@ impl Tunable for Linear {
 }
 
 /// Records y `[M,N]` = x `[M,K]` · w `[K,N]`, or that added to it, all f32, in the form that is chosen for it.
+#[cfg(feature = "training")]
 pub(crate) fn multiply(
     pass: &mut Pass<'_>,
     product: Linear,

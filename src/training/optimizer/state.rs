@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::optimizer::Optimizer;
-use crate::keras::{NamedTensor, TensorData};
+use super::rule::Optimizer;
+use crate::named_tensor::{NamedTensor, TensorData};
 use crate::{Array, DType, Error, Gpu, Result, Tensor};
 
 const OPERATION: &str = "Optimizer::load_state";

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::optimizer::{LearningRate, OPERATION, Optimizer, OptimizerRule, Parameter};
+use super::rule::{LearningRate, OPERATION, Optimizer, OptimizerRule, Parameter};
 use crate::arguments::check_binding;
 use crate::arguments::{check_device, check_float};
 use crate::{DType, Error, Gpu, Result, Tensor};
