@@ -1,6 +1,6 @@
 //! One thing to measure, as data.
 
-use super::{RowKind, work};
+use super::RowKind;
 use crate::{Config, DType};
 
 /// One thing to measure.
@@ -132,16 +132,6 @@ impl Case {
             form: Some(form),
             ..self
         }
-    }
-
-    /// Floating-point operations that the work needs: products that causality or the window hide do not count.
-    pub fn flops(&self) -> f64 {
-        work::flops(self)
-    }
-
-    /// Bytes that must move at the least: every input read once, every output written once.
-    pub fn bytes(&self) -> f64 {
-        work::bytes(self)
     }
 
     /// The configuration of a layer of this case.

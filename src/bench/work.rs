@@ -4,26 +4,58 @@ use super::case::{Case, Extra, Sizes, Span};
 use super::{Roofline, RowKind};
 use crate::DType;
 
-/// Floating-point operations that the work needs.
-pub(super) fn flops(case: &Case) -> f64 {
-    let Sizes { batch, query_len, key_len, query_heads, key_heads, head_dim, features } = case.sizes;
-    let rows = batch * query_len;
-    // 2 for each multiply-add.
-    let projection = |m: usize, k: usize, n: usize| 2.0 * m as f64 * k as f64 * n as f64;
-    let attention = || {
-        let pairs = visible_pairs(query_len, key_len, case.span);
-        // q·k and probabilities · v
-        4.0 * head_dim as f64 * (batch * query_heads) as f64 * pairs as f64
-    };
-    match case.kind {
-        RowKind::Linear => projection(rows, features, query_heads * head_dim),
-        RowKind::Attention => attention(),
-        RowKind::Layer => {
-            let query = projection(rows, features, query_heads * head_dim);
-            let key = projection(batch * key_len, features, key_heads * head_dim);
-            // Query and output, key and value are of the same size.
-            2.0 * query + 2.0 * key + attention()
+impl Case {
+    /// Floating-point operations that the work needs: products that causality or the window hide do not count.
+    pub fn flops(&self) -> f64 {
+        let Sizes { batch, query_len, key_len, query_heads, key_heads, head_dim, features } = self.sizes;
+        let rows = batch * query_len;
+        // 2 for each multiply-add.
+        let projection = |m: usize, k: usize, n: usize| 2.0 * m as f64 * k as f64 * n as f64;
+        let attention = || {
+            let pairs = visible_pairs(query_len, key_len, self.span);
+            // q·k and probabilities · v
+            4.0 * head_dim as f64 * (batch * query_heads) as f64 * pairs as f64
+        };
+        match self.kind {
+            RowKind::Linear => projection(rows, features, query_heads * head_dim),
+            RowKind::Attention => attention(),
+            RowKind::Layer => {
+                let query = projection(rows, features, query_heads * head_dim);
+                let key = projection(batch * key_len, features, key_heads * head_dim);
+                // Query and output, key and value are of the same size.
+                2.0 * query + 2.0 * key + attention()
+            }
         }
+    }
+
+    /// Bytes that must move at the least: every input read once, every output written once.
+    pub fn bytes(&self) -> f64 {
+        let Sizes { batch, query_len, key_len, query_heads, key_heads, head_dim, features } = self.sizes;
+        let rows = batch * query_len;
+        let (q_width, k_width) = (query_heads * head_dim, key_heads * head_dim);
+        let elements = match self.kind {
+            RowKind::Linear => {
+                // The kernel writes f32, whatever it reads.
+                let y = rows * q_width * DType::F32.size() / self.dtype.size();
+                rows * features + features * q_width + q_width + y
+            }
+            RowKind::Attention => 2 * rows * q_width + 2 * batch * key_len * k_width,
+            RowKind::Layer => {
+                let weights = 2 * features * (q_width + k_width) + (q_width + 2 * k_width + features);
+                // One sequence is query, key and value.
+                2 * rows * features + weights
+            }
+        };
+        let lse = match self.kind {
+            RowKind::Attention => 4 * rows * query_heads,
+            _ => 0,
+        };
+        let mask = match self.extra {
+            Extra::AttentionMask => query_len * key_len,
+            Extra::KeyMask => batch * key_len,
+            Extra::Nothing | Extra::Dropout => 0,
+        };
+        (elements * self.dtype.size() + lse + mask) as f64
     }
 }
 
@@ -36,36 +68,6 @@ fn visible_pairs(query_len: usize, key_len: usize, span: Span) -> u64 {
         end.saturating_sub(first) as u64
     };
     (0..query_len).map(seen).sum()
-}
-
-/// Bytes that must move at the least.
-pub(super) fn bytes(case: &Case) -> f64 {
-    let Sizes { batch, query_len, key_len, query_heads, key_heads, head_dim, features } = case.sizes;
-    let rows = batch * query_len;
-    let (q_width, k_width) = (query_heads * head_dim, key_heads * head_dim);
-    let elements = match case.kind {
-        RowKind::Linear => {
-            // The kernel writes f32, whatever it reads.
-            let y = rows * q_width * DType::F32.size() / case.dtype.size();
-            rows * features + features * q_width + q_width + y
-        }
-        RowKind::Attention => 2 * rows * q_width + 2 * batch * key_len * k_width,
-        RowKind::Layer => {
-            let weights = 2 * features * (q_width + k_width) + (q_width + 2 * k_width + features);
-            // One sequence is query, key and value.
-            2 * rows * features + weights
-        }
-    };
-    let lse = match case.kind {
-        RowKind::Attention => 4 * rows * query_heads,
-        _ => 0,
-    };
-    let mask = match case.extra {
-        Extra::AttentionMask => query_len * key_len,
-        Extra::KeyMask => batch * key_len,
-        Extra::Nothing | Extra::Dropout => 0,
-    };
-    (elements * case.dtype.size() + lse + mask) as f64
 }
 
 /// The least milliseconds that the roofline allows for so much work.

@@ -14,7 +14,6 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use crate::call::{Arguments, Output};
 use crate::error::{argument, coded, promise, to_js};
 use crate::gpu::Gpu;
-use crate::model::Model;
 use crate::optimizer::{self, Optimizer};
 use crate::tensor::{Tensor, floats};
 
@@ -23,7 +22,7 @@ use crate::tensor::{Tensor, floats};
 pub struct Layer(pub(crate) Rc<RefCell<GroupedQueryAttention>>);
 
 impl Layer {
-    fn new(layer: GroupedQueryAttention) -> Self {
+    pub(crate) fn new(layer: GroupedQueryAttention) -> Self {
         Self(Rc::new(RefCell::new(layer)))
     }
 }
@@ -53,19 +52,6 @@ pub fn create_layer(
         let layer = GroupedQueryAttention::new(&gpu, config, widths, seed).await.map_err(to_js)?;
         Ok(Layer::new(layer))
     }))
-}
-
-/// A layer of a file.
-#[wasm_bindgen(js_name = layerFromModel)]
-pub fn layer_from_model(gpu: &Gpu, model: &Model, name: Option<String>) -> Promise {
-    let (gpu, model) = (gpu.0.clone(), model.0.clone());
-    promise(async move {
-        let entry = model.layer(name.as_deref()).map_err(to_js)?;
-        let config = entry.config().map_err(to_js)?.clone();
-        let weights = model.weights(entry).map_err(to_js)?;
-        let layer = GroupedQueryAttention::from_weights(&gpu, config, &weights).await;
-        Ok(Layer::new(layer.map_err(to_js)?))
-    })
 }
 
 /// Weights by name, on their way into a layer.

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use gqa::GroupedQueryAttention;
 use gqa::keras::{FileKind, LayerEntry, ModelFile};
 use js_sys::Promise;
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::error::{promise, to_js};
+use crate::gpu::Gpu;
 use crate::layer::Layer;
 
 /// A file in memory.
@@ -62,6 +64,19 @@ impl Model {
             Ok(js_sys::Uint8Array::from(&bytes[..]))
         })
     }
+}
+
+/// A layer of a file.
+#[wasm_bindgen(js_name = layerFromModel)]
+pub fn layer_from_model(gpu: &Gpu, model: &Model, name: Option<String>) -> Promise {
+    let (gpu, model) = (gpu.0.clone(), model.0.clone());
+    promise(async move {
+        let entry = model.layer(name.as_deref()).map_err(to_js)?;
+        let config = entry.config().map_err(to_js)?.clone();
+        let weights = model.weights(entry).map_err(to_js)?;
+        let layer = GroupedQueryAttention::from_weights(&gpu, config, &weights).await;
+        Ok(Layer::new(layer.map_err(to_js)?))
+    })
 }
 
 fn entry(layer: &LayerEntry) -> Value {

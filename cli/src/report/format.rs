@@ -150,6 +150,11 @@ pub(crate) fn bare(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || "·,:;=|/–—-".contains(c))
 }
 
+/// A share on an axis.
+pub(crate) fn share_tick(share: f64) -> String {
+    format!("{}%", tick(share * 100.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

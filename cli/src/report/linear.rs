@@ -5,8 +5,8 @@ use maud::{Markup, html};
 
 use super::chart::{Bar, Bars, Chart, Room, Value, badge};
 use super::compare::{Comparison, Line, Run};
+use super::format;
 use super::scale::Scale;
-use super::{format, sections};
 
 /// One projection and its candidates.
 pub(crate) struct Shape<'a> {
@@ -103,7 +103,7 @@ fn block(shape: &Shape, run: &Run) -> Markup {
         ),
         scale: Scale::linear(largest),
         ticks: 3,
-        tick: sections::share_tick,
+        tick: format::share_tick,
         room: Room::Figure,
         rows: shape.forms.iter().map(bars).collect(),
     };

@@ -5,9 +5,9 @@ use maud::{Markup, html};
 
 use super::chart::badge;
 use super::compare::{Comparison, Line, Run};
+use super::format;
 use super::lines::{Lines, Point};
 use super::scale::Scale;
-use super::{format, sections};
 
 /// Rows that differ in their length alone.
 pub(crate) struct Curve<'a> {
@@ -146,7 +146,7 @@ pub(crate) fn render(comparison: &Comparison, curve: &Curve) -> Markup {
         comparison,
         "share of the roofline",
         Scale::linear(largest),
-        sections::share_tick,
+        format::share_tick,
         |length, row| Point {
             length,
             at: row.share_of_roofline,

@@ -98,7 +98,7 @@ fn shares(comparison: &Comparison, lines: &[&Line]) -> Markup {
         ),
         scale: Scale::linear(all.fold(1.0, f64::max)),
         ticks: 5,
-        tick: share_tick,
+        tick: format::share_tick,
         room: Room::Figure,
         rows,
     };
@@ -108,9 +108,4 @@ fn shares(comparison: &Comparison, lines: &[&Line]) -> Markup {
             (chart.render())
         }
     }
-}
-
-/// A share on an axis.
-pub(crate) fn share_tick(share: f64) -> String {
-    format!("{}%", format::tick(share * 100.0))
 }
