@@ -7,6 +7,16 @@ use crate::{Error, Result};
 /// The element (b, h, t, s) is dropped when word `s % 4` of Philox4x32-10 with the counter
 /// `(s / 4, t + q_offset, h, b + batch_offset)` and the key `seed` is below `probability` · 2³². The pattern depends
 /// on coordinates alone: not on the adapter, the path, or how a batch is split. The default drops nothing.
+///
+/// ```
+/// let whole = gqa::Dropout { probability: 0.25, seed: 7, ..Default::default() };
+/// // The second half of a batch of 8, in a call of its own, drops what it would drop in the whole.
+/// let half = gqa::Dropout { batch_offset: 4, ..whole };
+/// assert_eq!(half.keeps(0, 1, 2, 3), whole.keeps(4, 1, 2, 3));
+///
+/// let kept = (0..1000).filter(|&s| whole.keeps(0, 0, 0, s)).count();
+/// assert!((700..800).contains(&kept));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Dropout {
     /// The probability of dropping, in [0, 1).

@@ -133,6 +133,45 @@ impl Dims {
     }
 }
 
+/// The attention mask's shape as rank 4 `[B or 1, H or 1, T or 1, S or 1]`, if it broadcasts against these dimensions.
+///
+/// Rank 2 is `(T,S)`, rank 3 `(B,T,S)`, rank 4 `(B,H,T,S)`.
+pub(crate) fn attention_mask_shape(
+    operation: &'static str,
+    shape: &[usize],
+    dims: &Dims,
+) -> Result<[usize; 4]> {
+    let full = match *shape {
+        [t, s] => Some([1, 1, t, s]),
+        [b, t, s] => Some([b, 1, t, s]),
+        [b, h, t, s] => Some([b, h, t, s]),
+        _ => None,
+    };
+    let wanted = [dims.batch, dims.query_heads, dims.query_len, dims.key_len];
+    full.filter(|full| full.iter().zip(wanted).all(|(&have, want)| have == 1 || have == want)).ok_or_else(
+        || {
+            let [b, h, t, s] = wanted;
+            let expected = format!(
+                "broadcastable to [T={t}, S={s}], [B={b}, T={t}, S={s}] or [B={b}, H={h}, T={t}, S={s}]"
+            );
+            Error::argument(operation, "attention_mask", expected, format!("shape {shape:?}"))
+        },
+    )
+}
+
+/// Fails unless the mask of a sequence has shape `[B, length]`.
+pub(crate) fn check_sequence_mask(
+    operation: &'static str,
+    name: &str,
+    shape: &[usize],
+    wanted: [usize; 2],
+) -> Result<()> {
+    if shape != wanted {
+        return Err(Error::argument(operation, name, format!("of shape {wanted:?}"), format!("{shape:?}")));
+    }
+    Ok(())
+}
+
 fn check_head_dim(operation: &'static str, head_dim: usize) -> Result<()> {
     if head_dim > MAX_HEAD_DIM {
         return Err(Error::argument(

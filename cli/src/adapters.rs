@@ -48,7 +48,7 @@ fn features(features: Features, info: &gqa::wgpu::AdapterInfo) -> String {
         (Features::SHADER_F16, "f16 arithmetic"),
         (Features::SUBGROUP, subgroups.as_str()),
         (Features::TIMESTAMP_QUERY, "timestamps"),
-        (Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "matrix units"),
+        (Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "cooperative matrices"),
     ];
     let there: Vec<_> =
         known.iter().filter(|(feature, _)| features.contains(*feature)).map(|(_, name)| *name).collect();

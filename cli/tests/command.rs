@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Output;
 
 use common::{Folder, command, error, fails, fixture, float, gqa, read, succeeds};
@@ -169,28 +169,6 @@ fn weights_from_another_file_keep_the_names_of_nested_layers() {
         float(&read(&output), "attention_output")
     };
     assert_eq!(run(&["--weights", &model]), run(&[]));
-}
-
-#[test]
-fn every_command_of_the_readme_runs() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
-    let commands = readme.lines().filter_map(|line| line.strip_prefix("cargo run --release -p gqa-cli -- "));
-    let mut count = 0;
-    for line in commands {
-        let mut args: Vec<&str> = line.split_whitespace().collect();
-        if args[0] == "bench" {
-            // `bench.rs` tests the rest.
-            args.extend(["--only", "linear/L2", "--reps", "2"]);
-        }
-        let output = command(&args).current_dir(&root).output().unwrap();
-        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-        count += 1;
-    }
-    assert_eq!(count, 8, "commands in the README");
-    for made in ["out.safetensors", "here.json", "report.html", "gradients.safetensors", "trained.keras"] {
-        std::fs::remove_file(root.join(made)).unwrap();
-    }
 }
 
 #[test]

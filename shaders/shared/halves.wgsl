@@ -1,4 +1,4 @@
-// Operands of matrix units: f16.
+// Operands of cooperative matrices: f16.
 
 /// The nearest halves. What is finite stays so: past the range of f16 it is its largest value.
 fn halves(x: vec4<f32>) -> vec4<f16> {

@@ -3,11 +3,11 @@
 use super::RowKind;
 use super::case::{Case, Extra, Sizes};
 use crate::gpu::Pass;
-use crate::kernels::linear::{self, Linear, linear};
+use crate::kernels::linear::{Form, Linear, Operands, forms, linear};
 use crate::{
     AttentionOptions, AttentionPath, AttentionTensors, CallOptions, DType, Dropout, Element, Error,
     FeatureWidths, Gpu, GroupedQueryAttention, OutputTensors, Result, Tensor, allocate_attention_output,
-    encode_scaled_dot_product_attention, tune_scaled_dot_product_attention,
+    encode_scaled_dot_product_attention, tune_scaled_dot_product_attention, tuning,
 };
 
 /// A case that can be recorded.
@@ -41,7 +41,7 @@ pub(super) enum Prepared {
         /// M, K, N
         sizes: [usize; 3],
         /// `None` is the one that calls take.
-        form: Option<linear::Form>,
+        form: Option<Form>,
     },
 }
 
@@ -118,7 +118,7 @@ impl Prepared {
                 let sizes @ [m, k, n] = [batch * query_len, features, query_heads * head_dim];
                 let form = case.form.map(|name| linear_form(gpu, name)).transpose()?;
                 if tuned && form.is_none() {
-                    shape(sizes, dtype).tune(gpu).await?;
+                    tuning::tune(&projection(sizes, dtype), gpu).await?;
                 }
                 Ok(Self::Linear {
                     x: floats(gpu, &[m, k], dtype).await?,
@@ -146,32 +146,33 @@ impl Prepared {
             }
             Self::Linear { x, w, bias, y, sizes, form } => {
                 let gpu = x.gpu();
-                let form = form.unwrap_or_else(|| shape(*sizes, x.dtype()).form(gpu));
+                let projection = projection(*sizes, x.dtype());
+                let refuse = || Error::argument("bench", "form", "one that fits this device", "another");
+                let form = form.or_else(|| tuning::form(&projection, gpu)).ok_or_else(refuse)?;
                 let mut pass = Pass::begin(gpu, encoder);
-                let operands = Linear {
-                    x: (x.slot(), x.dtype()),
-                    w: w.slot(),
-                    bias: Some(bias.slot()),
-                    w_type: w.dtype(),
-                    gated: None,
-                    y: y.slot(),
+                let operands = Operands {
+                    x: x.operand(),
+                    w: w.operand(),
+                    bias: Some(bias.range()),
+                    multiplicand: None,
+                    y: y.range(),
                     add: false,
-                    sizes: *sizes,
                 };
-                linear(&mut pass, &operands, form)?;
+                linear(&mut pass, &projection, &operands, form)?;
                 Ok(form.name.into())
             }
         }
     }
 }
 
-fn shape(sizes: [usize; 3], dtype: DType) -> linear::Shape {
-    linear::Shape { sizes, x: dtype, w: dtype, bias: true }
+fn projection(sizes: [usize; 3], dtype: DType) -> Linear {
+    Linear { sizes, x: dtype, w: dtype }
 }
 
 /// The form of this name, if the device can run it.
-fn linear_form(gpu: &Gpu, name: &'static str) -> Result<linear::Form> {
-    let known = linear::FORMS.iter().find(|form| form.name == name && form.fits(None, gpu.limits()));
+fn linear_form(gpu: &Gpu, name: &'static str) -> Result<Form> {
+    let device = gpu.capabilities(None);
+    let known = forms::FORMS.iter().find(|form| form.name == name && form.fits(&device));
     known.copied().ok_or_else(|| Error::argument("bench", "form", "one that fits this device", name))
 }
 

@@ -2,9 +2,9 @@
 
 use super::Roofline;
 use super::timer::{Sample, Timer};
-use crate::gpu::Pass;
-use crate::kernels::cast::cast;
-use crate::kernels::peak::{ACCUMULATORS, MAX_ITERATIONS, multiply_adds, peak};
+use crate::gpu::{Operand, Pass};
+use crate::kernels::elementwise::cast::cast;
+use crate::kernels::fma_peak::{ACCUMULATORS, MAX_ITERATIONS, fma_peak, multiply_adds};
 use crate::{DType, Error, Gpu, Result, Tensor};
 
 const OPERATION: &str = "bench";
@@ -111,7 +111,7 @@ async fn repeated(timer: &Timer, form: [u32; 2], y: &Tensor, runs: usize) -> Res
 async fn run(timer: &Timer, [accumulators, iterations]: [u32; 2], y: &Tensor) -> Result<Sample> {
     let recorded = timer.sample(|encoder| {
         let mut pass = Pass::begin(y.gpu(), encoder);
-        peak(&mut pass, [accumulators, iterations], STEP, y.slot(), INVOCATIONS)
+        fma_peak(&mut pass, [accumulators, iterations], STEP, y.range(), INVOCATIONS)
     });
     Ok(recorded.await?.1)
 }
@@ -139,7 +139,7 @@ async fn copies(gpu: &Gpu, timer: &Timer, ways: &[bool], runs: usize) -> Result<
             let recorded = timer.sample(|encoder| {
                 if by_kernel {
                     let mut pass = Pass::begin(gpu, encoder);
-                    return cast(&mut pass, (from.slot(), DType::F32), (to.slot(), DType::F32), count);
+                    return cast(&mut pass, Operand::f32(from.range()), Operand::f32(to.range()), count);
                 }
                 encoder.copy_buffer_to_buffer(from.buffer(), 0, to.buffer(), 0, bytes);
                 Ok(())

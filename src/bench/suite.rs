@@ -2,7 +2,8 @@
 
 use super::case::{Case, Extra, Sizes, Span};
 use crate::DType;
-use crate::kernels::linear;
+use crate::kernels::linear::forms;
+use crate::tuning::NamedForm as _;
 
 /// A list of cases, and how much time they may take.
 #[derive(Debug, Clone, PartialEq)]
@@ -183,7 +184,8 @@ fn projections(layer: &str, sizes: Sizes, full: bool) -> Vec<Case> {
             let case = |dtype| Case::linear(&format!("{layer}-{name}"), projection, dtype);
             all.extend(FLOATS.into_iter().take(if full { 3 } else { 1 }).map(case));
             if full {
-                let forms = linear::FORMS.iter().filter(|form| linear::suits(form, batch * query_len));
+                let forms =
+                    forms::FORMS.iter().filter(|form| !form.uses_matrices() && form.suits(batch * query_len));
                 all.extend(forms.map(|form| case(DType::F32).in_form(form.name)));
             }
         }

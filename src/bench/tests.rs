@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::timer::Timer;
 use super::*;
 use crate::gpu::Pass;
-use crate::kernels::peak::peak;
+use crate::kernels::fma_peak::fma_peak;
 use crate::{DType, Error, Gpu, Tensor};
 
 fn gpu() -> Gpu {
@@ -139,7 +139,7 @@ fn the_time_follows_the_work() {
             for (least, iterations) in least.iter_mut().zip([1, 250, 1000]) {
                 let recorded = timer.sample(|encoder| {
                     let mut pass = Pass::begin(&gpu, encoder);
-                    peak(&mut pass, [4, iterations], [0.9, 0.1], y.slot(), 4096)
+                    fma_peak(&mut pass, [4, iterations], [0.9, 0.1], y.range(), 4096)
                 });
                 let sample = recorded.await?.1;
                 *least = least.min(timer.milliseconds(&sample).expect("possible timestamps"));

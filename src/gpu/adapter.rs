@@ -1,7 +1,9 @@
 //! Which adapters exist, and which one a name, an index or nothing at all means.
 
-use super::context::STORAGE_BUFFERS;
 use crate::{Error, Result};
+
+/// Storage buffers that the kernels without which nothing runs bind at most.
+pub(super) const STORAGE_BUFFERS: u32 = 5;
 
 /// What is known of an adapter before a device is made on it.
 #[derive(Debug, Clone)]

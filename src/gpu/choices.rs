@@ -1,12 +1,11 @@
 //! Which form of a kernel is taken for which class of shapes: measured, remembered from an earlier run, or by default.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Gpu;
-use super::context::lock;
+use super::sync::lock;
+use super::{Class, Gpu};
 
 /// Whether the forms of kernels are measured on this device before they are used.
 ///
@@ -20,44 +19,6 @@ pub enum Tuning {
     On,
     /// Nothing is measured, and no file is read or written: the default table decides, and what was measured before.
     Off,
-}
-
-/// A class of shapes for which one form of a kernel is chosen.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Class {
-    pub(crate) kernel: &'static str,
-    /// What tells this class from others, for people and for the file of choices.
-    pub(crate) shape: ClassShape,
-}
-
-/// Types and sizes, the latter as powers of two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct ClassShape {
-    pub(crate) types: [&'static str; 3],
-    /// By name; a name of "" is left out.
-    pub(crate) sizes: [(&'static str, u32); 5],
-    pub(crate) flags: [(&'static str, bool); 5],
-}
-
-impl fmt::Display for Class {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.kernel)?;
-        for name in self.shape.types.iter().filter(|name| !name.is_empty()) {
-            write!(f, " {name}")?;
-        }
-        for (name, size) in self.shape.sizes.iter().filter(|(name, _)| !name.is_empty()) {
-            write!(f, " {name}{size}")?;
-        }
-        for (name, _) in self.shape.flags.iter().filter(|(_, on)| *on) {
-            write!(f, " {name}")?;
-        }
-        Ok(())
-    }
-}
-
-/// The power of two that sizes of a class are named by.
-pub(crate) fn size_class(size: usize) -> u32 {
-    u32::try_from(size.next_power_of_two()).unwrap_or(1 << 31)
 }
 
 /// A choice that was made on a device.
@@ -115,6 +76,22 @@ impl Gpu {
     }
 
     /// The forms that calls on this device have taken so far, by class of shapes.
+    ///
+    /// ```
+    /// use gqa::{ChoiceSource, Gpu, Tensor, scaled_dot_product_attention};
+    /// # pollster::block_on(async {
+    /// let gpu = Gpu::from_env().await?;
+    /// let q = Tensor::from_slice(&gpu, [1, 20, 4, 8], &[0.5f32; 640]).await?; // [B,T,H,D]
+    /// let kv = Tensor::from_slice(&gpu, [1, 20, 2, 8], &[0.5f32; 320]).await?; // [B,S,Hkv,D]
+    /// scaled_dot_product_attention(&q, &kv, &kv, &Default::default()).await?;
+    /// let taken = gpu.choices().remove(0);
+    /// assert!(taken.class.starts_with("attention_forward f32 f32 f32 D8"));
+    ///
+    /// gpu.fix_form("attention_forward", Some(taken.form))?; // from now on, whatever the shapes
+    /// scaled_dot_product_attention(&q, &kv, &kv, &Default::default()).await?;
+    /// assert_eq!(gpu.choices()[0].source, ChoiceSource::Fixed);
+    /// # Ok::<(), gqa::Error>(()) }).unwrap();
+    /// ```
     pub fn choices(&self) -> Vec<Choice> {
         let made = lock(&self.inner().choices.made);
         let mut all: Vec<_> = made

@@ -12,11 +12,11 @@ use etcetera::BaseStrategy as _;
 use etcetera::base_strategy::choose_native_strategy;
 use serde::{Deserialize, Serialize};
 
-use super::context::lock;
+use super::sync::lock;
 use super::{Class, Gpu};
 
 /// The version of the format. Files of another are replaced.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

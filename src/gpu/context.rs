@@ -1,17 +1,31 @@
 //! `Gpu`: a device, its queue, and everything that is made once on it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use super::adapter;
+use super::adapter::{self, STORAGE_BUFFERS};
+use super::capabilities::{self, AdapterKind};
 use super::choices::{Choices, Tuning};
-use super::kernel::{BindGroups, Pipelines};
-use super::matrix_units;
+use super::pass::BindGroups;
 use super::pool::Pools;
+use super::shader::Pipelines;
+use super::sync::lock;
 use super::uniforms::Uniforms;
 use crate::{Error, Result};
 
 /// A GPU device with its pipelines, ready to hold tensors and run layers. Cheap to clone: clones share everything.
+///
+/// ```
+/// use gqa::{Gpu, Tensor};
+/// # pollster::block_on(async {
+/// let gpu = Gpu::from_env().await?; // `Gpu::new` ignores the environment, `Gpu::from_wgpu` takes your device
+/// println!("{} ({})", gpu.adapter_info().name, gpu.adapter_info().backend);
+/// let x = Tensor::from_slice(&gpu, [2, 3], &[0.5f32; 6]).await?;
+/// assert_eq!(gpu.usage().tensor_bytes, 24);
+/// drop(x);
+/// assert_eq!(gpu.usage().tensor_bytes, 0);
+/// # Ok::<(), gqa::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
@@ -27,12 +41,12 @@ pub(super) struct Inner {
     pub(super) bind_groups: Mutex<BindGroups>,
     pub(super) uniforms: Uniforms,
     pub(super) choices: Choices,
-    pub(super) matrix_units: matrix_units::State,
+    pub(super) cooperative_matrix: capabilities::State,
     pub(super) counters: Counters,
     window_bytes: AtomicU64,
     info: wgpu::AdapterInfo,
     limits: wgpu::Limits,
-    trouble: Arc<Mutex<Option<Error>>>,
+    pending_error: Arc<Mutex<Option<Error>>>,
 }
 
 /// Running totals, for [`GpuUsage`].
@@ -61,9 +75,6 @@ pub struct GpuUsage {
     pub dispatches: u64,
 }
 
-/// Storage buffers that the kernels without which nothing runs bind at most.
-pub(super) const STORAGE_BUFFERS: u32 = 5;
-
 impl Gpu {
     /// A device on the best adapter of this machine (see [`adapters`](crate::adapters) for the order).
     pub async fn new() -> Result<Self> {
@@ -76,13 +87,13 @@ impl Gpu {
         Self::open(adapter::find(wanted).await?, false).await
     }
 
-    /// A device that may use the adapter's matrix units for operands of type f16, if it has any (see
-    /// [`matrix_units`](Self::matrix_units)). `wanted` names the adapter as for [`with_adapter`](Self::with_adapter); `None`
+    /// A device that may use the adapter's cooperative matrices for operands of type f16, if it has any (see
+    /// [`matrix_units`](Self::cooperative_matrix)). `wanted` names the adapter as for [`with_adapter`](Self::with_adapter); `None`
     /// is the best one.
     ///
-    /// wgpu has matrix units as an experimental feature, so its promise of safety does not cover them. Each device's are
+    /// wgpu has cooperative matrices as an experimental feature, so its promise of safety does not cover them. Each device's are
     /// tested before they are used, and a form of a kernel that uses them is taken only where it was measured to be best.
-    pub async fn with_matrix_units(wanted: Option<&str>) -> Result<Self> {
+    pub async fn with_cooperative_matrix(wanted: Option<&str>) -> Result<Self> {
         let adapter = match wanted {
             Some(wanted) => adapter::find(wanted).await?,
             None => adapter::best().await?,
@@ -91,8 +102,8 @@ impl Gpu {
     }
 
     /// A device on the adapter that the environment variable `GQA_ADAPTER` names, or on the best one if it is not set.
-    /// `GQA_TUNING=off` turns [tuning](Tuning) off; `GQA_MATRIX_UNITS=on` turns on
-    /// [matrix units](Self::with_matrix_units), if there are any. In browsers, which have no environment, tuning is off
+    /// `GQA_TUNING=off` turns [tuning](Tuning) off; `GQA_COOPERATIVE_MATRIX=on` turns on
+    /// [cooperative matrices](Self::with_cooperative_matrix), if there are any. In browsers, which have no environment, tuning is off
     /// where `GQA_TUNING` was when the program was compiled.
     pub async fn from_env() -> Result<Self> {
         let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|set| set.trim() == value);
@@ -101,18 +112,21 @@ impl Gpu {
             Ok(wanted) if !wanted.trim().is_empty() => adapter::find(&wanted).await?,
             _ => adapter::best().await?,
         };
-        let gpu = Self::open(adapter, is("GQA_MATRIX_UNITS", "on")).await?;
+        let gpu = Self::open(adapter, is("GQA_COOPERATIVE_MATRIX", "on")).await?;
         if is("GQA_TUNING", "off") || compiled_without {
             gpu.set_tuning(Tuning::Off);
         }
         Ok(gpu)
     }
 
-    /// The caller's own device. Make one `Gpu` of it and clone that: tensors of another are refused. Its limits are respected and its error handlers left alone. Fails where the limits are
-    /// below those that WebGPU promises (`wgpu::Limits::downlevel_defaults()` is).
+    /// The caller's own device. Make one `Gpu` of it and clone that: tensors of another `Gpu` are refused. The device's limits
+    /// are respected and its error handlers stay as they are.
+    ///
+    /// Fails where a shader stage has fewer storage buffers than the kernels need, as with
+    /// `wgpu::Limits::downlevel_defaults()`.
     ///
     /// A device made with wgpu's `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16` and `SUBGROUP` may use
-    /// [matrix units](Self::matrix_units).
+    /// [cooperative matrices](Self::cooperative_matrix).
     ///
     /// Device loss shows when a result is read back; to hear of it sooner, set your own callback.
     pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
@@ -127,14 +141,14 @@ impl Gpu {
         Ok(Self::assemble(adapter, device, queue, Arc::default()))
     }
 
-    async fn open(adapter: wgpu::Adapter, matrix_units: bool) -> Result<Self> {
+    async fn open(adapter: wgpu::Adapter, cooperative_matrix: bool) -> Result<Self> {
         let info = adapter.get_info();
-        let matrix_units = matrix_units && adapter.features().contains(matrix_units::FEATURES);
+        let cooperative_matrix = cooperative_matrix && adapter.features().contains(capabilities::FEATURES);
         let mut required_features = adapter.features()
             & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS);
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
-        if matrix_units {
-            required_features |= matrix_units::FEATURES;
+        if cooperative_matrix {
+            required_features |= capabilities::FEATURES;
             // SAFETY: the caller asked for it; what wgpu may get wrong is tested before it is used.
             #[allow(unsafe_code)]
             let enabled = unsafe { wgpu::ExperimentalFeatures::enabled() };
@@ -151,27 +165,27 @@ impl Gpu {
             .request_device(&descriptor)
             .await
             .map_err(|error| Error::Device { adapter: info.name.clone(), reason: error.to_string() })?;
-        let trouble: Arc<Mutex<Option<Error>>> = Arc::default();
-        let lost = trouble.clone();
+        let pending_error: Arc<Mutex<Option<Error>>> = Arc::default();
+        let lost = pending_error.clone();
         device.set_device_lost_callback(move |reason, message| {
             let reason = if message.is_empty() { format!("{reason:?}") } else { message };
             *lock(&lost) = Some(Error::DeviceLost { reason });
         });
-        let uncaptured = trouble.clone();
+        let uncaptured = pending_error.clone();
         device.on_uncaptured_error(Arc::new(move |error| {
             lock(&uncaptured).get_or_insert(from_wgpu_error("a command outside any call", error));
         }));
-        Ok(Self::assemble(&adapter, device, queue, trouble))
+        Ok(Self::assemble(&adapter, device, queue, pending_error))
     }
 
     fn assemble(
         adapter: &wgpu::Adapter,
         device: wgpu::Device,
         queue: wgpu::Queue,
-        trouble: Arc<Mutex<Option<Error>>>,
+        pending_error: Arc<Mutex<Option<Error>>>,
     ) -> Self {
         let (info, limits) = (adapter.get_info(), device.limits());
-        let matrix_units = matrix_units::State::new(adapter, device.features());
+        let cooperative_matrix = capabilities::State::new(adapter, device.features());
         let inner = Inner {
             device,
             queue,
@@ -181,12 +195,12 @@ impl Gpu {
             bind_groups: Mutex::default(),
             uniforms: Uniforms::default(),
             choices: Choices::default(),
-            matrix_units,
+            cooperative_matrix,
             counters: Counters::default(),
             window_bytes: AtomicU64::new(0),
             info,
             limits,
-            trouble,
+            pending_error,
         };
         // wgpu's handles are not Send in browsers, where there is one thread.
         #[cfg_attr(target_arch = "wasm32", allow(clippy::arc_with_non_send_sync))]
@@ -249,9 +263,14 @@ impl Gpu {
         self.inner.window_bytes.store(bytes, Ordering::Relaxed);
     }
 
+    /// The kind of the adapter.
+    pub(crate) fn kind(&self) -> AdapterKind {
+        AdapterKind::new(&self.inner.info)
+    }
+
     /// Whether the adapter is a CPU.
     pub(crate) fn is_cpu(&self) -> bool {
-        self.inner.info.device_type == wgpu::DeviceType::Cpu
+        self.kind().is_cpu()
     }
 
     pub(super) fn inner(&self) -> &Inner {
@@ -265,11 +284,11 @@ impl Gpu {
 
     /// The error that happened outside any call, if one did. A lost device stays lost; anything else is told once.
     pub(crate) fn check(&self) -> Result<()> {
-        let mut trouble = lock(&self.inner.trouble);
-        match &*trouble {
+        let mut pending_error = lock(&self.inner.pending_error);
+        match &*pending_error {
             None => Ok(()),
             Some(lost @ Error::DeviceLost { .. }) => Err(lost.clone()),
-            Some(_) => trouble.take().map_or(Ok(()), Err),
+            Some(_) => pending_error.take().map_or(Ok(()), Err),
         }
     }
 
@@ -322,9 +341,4 @@ fn from_wgpu_error(operation: &'static str, error: wgpu::Error) -> Error {
             Error::Gpu { operation, message: description }
         }
     }
-}
-
-/// Locks, whatever a panicking thread left behind: each guarded value is valid after every step.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

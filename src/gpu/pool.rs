@@ -11,9 +11,9 @@
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
-use super::context::lock;
-use super::kernel::{Pass, Submitter};
-use super::{Gpu, Slot};
+use super::Gpu;
+use super::pass::Submitter;
+use super::sync::lock;
 
 /// Idle buffers past this many bytes, and past what was ever in use at a time, are freed, oldest first.
 const IDLE_BYTES: u64 = 64 << 20;
@@ -26,7 +26,7 @@ pub(super) struct Pools {
 }
 
 impl Pools {
-    fn of(&self, submitter: Submitter) -> &Mutex<Pool> {
+    pub(super) fn of(&self, submitter: Submitter) -> &Mutex<Pool> {
         match submitter {
             Submitter::Library => &self.library,
             Submitter::Caller => &self.caller,
@@ -45,17 +45,17 @@ impl Pools {
 }
 
 #[derive(Default)]
-struct Pool {
+pub(super) struct Pool {
     idle: Vec<wgpu::Buffer>,
     /// Of all buffers, in use or idle.
-    bytes: u64,
+    pub(super) bytes: u64,
     /// The most bytes in use at a time.
     peak: u64,
 }
 
 /// Sizes are rounded up to one of eight steps between powers of two, so that a sequence that grows finds its buffers
 /// again. A size past `limit` is left as it is.
-fn size_class(bytes: u64, limit: u64) -> u64 {
+pub(super) fn size_class(bytes: u64, limit: u64) -> u64 {
     let step = (bytes.next_power_of_two() / 8).max(256);
     let rounded = bytes.next_multiple_of(step);
     if rounded <= limit { rounded } else { bytes }
@@ -69,13 +69,13 @@ impl Pool {
 
     /// An idle buffer of exactly this size, always the same of several: calls that repeat find their buffers again, each for
     /// what it was before, in whatever order they came back.
-    fn take(&mut self, size: u64) -> Option<wgpu::Buffer> {
+    pub(super) fn take(&mut self, size: u64) -> Option<wgpu::Buffer> {
         let fitting = self.idle.iter().enumerate().filter(|(_, buffer)| buffer.size() == size);
         let (index, _) = fitting.min_by(|(_, a), (_, b)| a.cmp(b))?;
         Some(self.idle.remove(index))
     }
 
-    fn note_use(&mut self) {
+    pub(super) fn note_use(&mut self) {
         let idle: u64 = self.idle.iter().map(wgpu::Buffer::size).sum();
         self.peak = self.peak.max(self.bytes - idle);
     }
@@ -99,14 +99,14 @@ impl Pool {
 const USAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
-fn create(gpu: &Gpu, label: &'static str, size: u64) -> wgpu::Buffer {
+pub(super) fn create(gpu: &Gpu, label: &'static str, size: u64) -> wgpu::Buffer {
     gpu.inner().counters.buffers.fetch_add(1, Ordering::Relaxed);
     let descriptor =
         wgpu::BufferDescriptor { label: Some(label), size, usage: USAGE, mapped_at_creation: false };
     gpu.device().create_buffer(&descriptor)
 }
 
-fn give(gpu: &Gpu, submitter: Submitter, buffer: wgpu::Buffer) {
+pub(super) fn give(gpu: &Gpu, submitter: Submitter, buffer: wgpu::Buffer) {
     let inner = gpu.inner();
     let freed = lock(inner.pools.of(submitter)).give(buffer);
     let mut bind_groups = lock(&inner.bind_groups);
@@ -128,61 +128,6 @@ pub(super) fn take_output(gpu: &Gpu, size: u64) -> wgpu::Buffer {
 pub(super) fn give_output(gpu: &Gpu, buffer: wgpu::Buffer) {
     lock(&gpu.inner().pools.library).bytes += buffer.size();
     give(gpu, Submitter::Library, buffer);
-}
-
-/// An intermediate buffer of f32 or mask words. Its contents are undefined at first; dropping it hands it to the next
-/// taker.
-pub(crate) struct Workspace {
-    gpu: Gpu,
-    submitter: Submitter,
-    buffer: Option<wgpu::Buffer>,
-    bytes: u64,
-}
-
-impl Workspace {
-    /// A buffer of at least `words` 32-bit words, for sequences that the library submits. Passes give those for their own
-    /// submitter: [`Pass::workspace`].
-    pub(crate) fn new(gpu: &Gpu, label: &'static str, words: u64) -> Self {
-        Self::of(gpu, Submitter::Library, label, words)
-    }
-
-    fn of(gpu: &Gpu, submitter: Submitter, label: &'static str, words: u64) -> Self {
-        let bytes = words.max(1) * 4;
-        let size = size_class(bytes, gpu.max_tensor_bytes());
-        let mut pool = lock(gpu.inner().pools.of(submitter));
-        let buffer = pool.take(size).unwrap_or_else(|| {
-            pool.bytes += size;
-            create(gpu, label, size)
-        });
-        pool.note_use();
-        Self { gpu: gpu.clone(), submitter, buffer: Some(buffer), bytes }
-    }
-
-    /// Records that every byte is set to 0.
-    pub(crate) fn clear(&self, encoder: &mut wgpu::CommandEncoder) {
-        if let Some(buffer) = &self.buffer {
-            encoder.clear_buffer(buffer, 0, None);
-        }
-    }
-
-    pub(crate) fn slot(&self) -> Slot<'_> {
-        Slot { buffer: self.buffer.as_ref(), offset: 0, bytes: self.bytes }
-    }
-}
-
-impl Pass<'_> {
-    /// An intermediate of at least `words` 32-bit words for commands of this pass.
-    pub(crate) fn workspace(&self, label: &'static str, words: u64) -> Workspace {
-        Workspace::of(self.gpu(), self.submitter(), label, words)
-    }
-}
-
-impl Drop for Workspace {
-    fn drop(&mut self) {
-        if let Some(buffer) = self.buffer.take() {
-            give(&self.gpu, self.submitter, buffer);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,14 +5,14 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use super::context::lock;
-use super::{Gpu, Slot};
+use super::sync::lock;
+use super::{BufferRange, Gpu};
 use crate::{Error, Result};
 
 const OPERATION: &str = "readback";
 
 /// The bytes of a range, once everything submitted before has run.
-pub(super) async fn read(gpu: &Gpu, source: &wgpu::Buffer, range: Slot<'_>) -> Result<Vec<u8>> {
+pub(super) async fn read(gpu: &Gpu, source: &wgpu::Buffer, range: BufferRange<'_>) -> Result<Vec<u8>> {
     if !source.usage().contains(wgpu::BufferUsages::COPY_SRC) {
         return Err(Error::argument(
             OPERATION,

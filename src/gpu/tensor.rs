@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Gpu;
-use super::context::lock;
+use super::sync::lock;
 use crate::array::element_count;
 use crate::{Array, DType, Error, Result};
 
@@ -22,7 +22,7 @@ struct Inner {
     dtype: DType,
     origin: Origin,
     /// Whether commands which the caller submits may use the buffer, at whatever time.
-    lent: AtomicBool,
+    is_shared: AtomicBool,
 }
 
 /// Where a buffer came from, which says what becomes of it.
@@ -80,10 +80,24 @@ impl Element for bool {
 
 /// A range of a buffer, as a kernel binds it.
 #[derive(Clone, Copy)]
-pub(crate) struct Slot<'a> {
+pub(crate) struct BufferRange<'a> {
     pub(super) buffer: Option<&'a wgpu::Buffer>,
     pub(super) offset: u64,
     pub(super) bytes: u64,
+}
+
+/// A range of a buffer that holds elements of this type.
+#[derive(Clone, Copy)]
+pub(crate) struct Operand<'a> {
+    pub(crate) range: BufferRange<'a>,
+    pub(crate) dtype: DType,
+}
+
+impl<'a> Operand<'a> {
+    /// f32.
+    pub(crate) fn f32(range: BufferRange<'a>) -> Self {
+        Self { range, dtype: DType::F32 }
+    }
 }
 
 impl Tensor {
@@ -149,7 +163,7 @@ impl Tensor {
             return Err(Error::argument(OPERATION, "values", expected, got));
         }
         let mut bytes = E::to_bytes(values);
-        bytes.resize(self.slot().bytes as usize, 0);
+        bytes.resize(self.range().bytes as usize, 0);
         self.inner.gpu.check()?;
         self.inner.gpu.queue().write_buffer(&self.inner.buffer, self.inner.offset, &bytes);
         Ok(())
@@ -208,7 +222,7 @@ impl Tensor {
 
     /// The wgpu buffer that holds it.
     pub fn buffer(&self) -> &wgpu::Buffer {
-        self.lend();
+        self.mark_shared();
         &self.inner.buffer
     }
 
@@ -232,7 +246,7 @@ impl Tensor {
                 E::DTYPE.to_string(),
             ));
         }
-        let mut bytes = super::readback::read(&self.inner.gpu, &self.inner.buffer, self.slot()).await?;
+        let mut bytes = super::readback::read(&self.inner.gpu, &self.inner.buffer, self.range()).await?;
         bytes.truncate(self.inner.shape.iter().product::<usize>() * self.dtype().size());
         Ok(E::from_bytes(&bytes))
     }
@@ -250,18 +264,22 @@ impl Tensor {
 
     /// Sets every element to 0 before what is submitted next. For tensors of a few bytes.
     pub(crate) fn write_zeros(&self) {
-        let zeros = vec![0; self.slot().bytes as usize];
+        let zeros = vec![0; self.range().bytes as usize];
         self.inner.gpu.queue().write_buffer(&self.inner.buffer, self.inner.offset, &zeros);
     }
 
-    pub(crate) fn slot(&self) -> Slot<'_> {
+    pub(crate) fn operand(&self) -> Operand<'_> {
+        Operand { range: self.range(), dtype: self.inner.dtype }
+    }
+
+    pub(crate) fn range(&self) -> BufferRange<'_> {
         let bytes = word_bytes(self.inner.shape.iter().product(), self.dtype());
-        Slot { buffer: Some(&self.inner.buffer), offset: self.inner.offset, bytes }
+        BufferRange { buffer: Some(&self.inner.buffer), offset: self.inner.offset, bytes }
     }
 
     /// Notes that commands which the caller submits may use the buffer, at whatever time.
-    pub(crate) fn lend(&self) {
-        self.inner.lent.store(true, Ordering::Relaxed);
+    pub(crate) fn mark_shared(&self) {
+        self.inner.is_shared.store(true, Ordering::Relaxed);
     }
 
     /// An output of a call, which the library submits; to be called under an error scope.
@@ -325,8 +343,8 @@ impl Tensor {
         dtype: DType,
         origin: Origin,
     ) -> Self {
-        let lent = AtomicBool::new(false);
-        Self { inner: Arc::new(Inner { gpu: gpu.clone(), buffer, offset, shape, dtype, origin, lent }) }
+        let is_shared = AtomicBool::new(false);
+        Self { inner: Arc::new(Inner { gpu: gpu.clone(), buffer, offset, shape, dtype, origin, is_shared }) }
     }
 }
 
@@ -336,13 +354,13 @@ impl Drop for Inner {
         if self.origin != Origin::Caller {
             inner.counters.tensor_bytes.fetch_sub(self.buffer.size(), Ordering::Relaxed);
         }
-        let lent = self.lent.load(Ordering::Relaxed);
-        if self.origin == Origin::Pool && !lent {
+        let is_shared = self.is_shared.load(Ordering::Relaxed);
+        if self.origin == Origin::Pool && !is_shared {
             return super::pool::give_output(&self.gpu, self.buffer.clone());
         }
         lock(&inner.bind_groups).forget(&self.buffer);
         // In browsers what is only dropped waits for the garbage collector, which knows nothing of the GPU's memory.
-        if cfg!(target_arch = "wasm32") && self.origin == Origin::New && !lent {
+        if cfg!(target_arch = "wasm32") && self.origin == Origin::New && !is_shared {
             self.buffer.destroy();
         }
     }

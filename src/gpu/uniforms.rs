@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use super::Gpu;
-use super::context::lock;
-use super::kernel::Submitter;
+use super::pass::Submitter;
+use super::sync::lock;
 use super::tensor::fill_mapped;
 use crate::Result;
 

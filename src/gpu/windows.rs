@@ -1,6 +1,6 @@
 //! Buffers larger than one binding: bound in windows, a range of rows at a time.
 
-use super::{Gpu, Slot};
+use super::{BufferRange, Gpu};
 
 /// Storage bindings past this size fail on Vulkan and DX12 whatever the limit says.
 const LARGEST_BINDING: u64 = i32::MAX as u64;
@@ -55,13 +55,13 @@ impl BindingLimits {
         (0..rows).step_by(step).map(move |first| (first, step.min(rows - first)))
     }
 
-    /// The part of a slot that begins at byte `offset` and has `bytes` bytes, from where a binding can begin, and by how many
+    /// The part of a range that begins at byte `offset` and has `bytes` bytes, from where a binding can begin, and by how many
     /// bytes that is too early.
-    pub(crate) fn window(self, slot: Slot<'_>, offset: u64, bytes: u64) -> (Slot<'_>, u64) {
+    pub(crate) fn window(self, range: BufferRange<'_>, offset: u64, bytes: u64) -> (BufferRange<'_>, u64) {
         let shift = offset % self.alignment;
         let begin = offset - shift;
-        let bytes = (bytes + shift).next_multiple_of(4).min(slot.bytes.saturating_sub(begin));
-        (Slot { buffer: slot.buffer, offset: slot.offset + begin, bytes }, shift)
+        let bytes = (bytes + shift).next_multiple_of(4).min(range.bytes.saturating_sub(begin));
+        (BufferRange { buffer: range.buffer, offset: range.offset + begin, bytes }, shift)
     }
 }
 
@@ -81,14 +81,14 @@ mod tests {
                         assert_eq!(first, next);
                         next += count;
                         for row in row_bytes {
-                            let slot = Slot { buffer: None, offset: 0, bytes: rows as u64 * row };
+                            let range = BufferRange { buffer: None, offset: 0, bytes: rows as u64 * row };
                             let (begin, length) = (first as u64 * row, count as u64 * row);
-                            let (window, shift) = limits.window(slot, begin, length);
+                            let (window, shift) = limits.window(range, begin, length);
                             assert_eq!(window.offset + shift, begin);
                             assert!(window.offset.is_multiple_of(alignment));
                             assert!(window.bytes <= bytes, "{rows} rows of {row} in {bytes}: {count}");
                             assert!(
-                                window.bytes >= shift + length || window.bytes == slot.bytes - window.offset
+                                window.bytes >= shift + length || window.bytes == range.bytes - window.offset
                             );
                         }
                     }

@@ -1,7 +1,7 @@
 //! The weights of a layer on the device: read, set, copied, trained.
 
 use crate::gpu::Pass;
-use crate::kernels::cast::cast;
+use crate::kernels::elementwise::cast::cast;
 use crate::training::{Optimizer, Parameter};
 use crate::{Error, Gradients, GroupedQueryAttention, Result, Tensor, Weights};
 
@@ -40,7 +40,7 @@ impl GroupedQueryAttention {
             return Err(Error::argument(SET, "weights", expected, format!("{widths:?}")));
         }
         for (name, weight) in weights.named() {
-            crate::attention::check_float(SET, &self.gpu, &name, weight)?;
+            crate::arguments::check_float(SET, &self.gpu, &name, weight)?;
         }
         let pairs = |to: &Weights<Tensor>| -> Vec<(Tensor, Tensor)> {
             let to = to.named().into_iter().map(|(_, to)| to.clone());
@@ -86,5 +86,5 @@ impl GroupedQueryAttention {
 /// Records to = from, rounded to its type.
 fn record_copy(pass: &mut Pass<'_>, from: &Tensor, to: &Tensor) -> Result<()> {
     let count = from.shape().iter().product();
-    cast(pass, (from.slot(), from.dtype()), (to.slot(), to.dtype()), count)
+    cast(pass, from.operand(), to.operand(), count)
 }

@@ -1,5 +1,5 @@
-use crate::mask::{attention_mask_shape, check_sequence_mask};
 use crate::shapes::Dims;
+use crate::shapes::{attention_mask_shape, check_sequence_mask};
 use crate::{Array, Result};
 
 /// What decides whether query t of head h in batch element b sees key s. Masks are of any shape that broadcasts.

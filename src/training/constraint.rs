@@ -1,8 +1,8 @@
 //! What weights are projected onto after an update, as Keras' constraints have it.
 
-use crate::gpu::{Pass, Slot, Workspace};
-use crate::kernels::constrain::{MAX_GROUPS, Rule, constrain};
-use crate::kernels::sums::{Map, Sums, sums};
+use crate::gpu::{BufferRange, Pass, Workspace};
+use crate::kernels::elementwise::sums::{Map, Sums, sums};
+use crate::kernels::training::constrain::{MAX_GROUPS, Rule, constrain};
 use crate::{Constraint, Error, Result};
 
 const OPERATION: &str = "constraint";
@@ -110,7 +110,7 @@ fn groups(axis: &[i64], shape: &[usize], whose: &str) -> Result<Vec<(usize, bool
 pub(crate) fn record(
     pass: &mut Pass<'_>,
     constraint: &Constraint,
-    w: Slot<'_>,
+    w: BufferRange<'_>,
     shape: &[usize],
 ) -> Result<()> {
     constraint.check(shape)?;
@@ -118,15 +118,15 @@ pub(crate) fn record(
         // A binding that is not read still needs a buffer.
         let unused = pass.workspace("no norms", 1);
         let count = shape.iter().product();
-        return constrain(pass, constraint.rule(), &[(count, false)], unused.slot(), w);
+        return constrain(pass, constraint.rule(), &[(count, false)], unused.range(), w);
     };
     let groups = groups(axis, shape, "")?;
     let squares = squares(pass, &groups, w)?;
-    constrain(pass, constraint.rule(), &groups, squares.slot(), w)
+    constrain(pass, constraint.rule(), &groups, squares.range(), w)
 }
 
 /// Records the sums of w² over the groups that norms run over, indexed by the others.
-fn squares(pass: &mut Pass<'_>, groups: &[(usize, bool)], w: Slot<'_>) -> Result<Workspace> {
+fn squares(pass: &mut Pass<'_>, groups: &[(usize, bool)], w: BufferRange<'_>) -> Result<Workspace> {
     let count: usize = groups.iter().map(|(length, _)| length).product();
     // Without any such group, each element is a vector of its own.
     let whole = [(count, false), (1, true)];
@@ -140,9 +140,9 @@ fn squares(pass: &mut Pass<'_>, groups: &[(usize, bool)], w: Slot<'_>) -> Result
             continue;
         }
         let y = pass.workspace("squares", (outer * inner) as u64); // [outer,inner]
-        let (x, map) = done.as_ref().map_or((w, Map::Square), |done| (done.slot(), Map::Value));
+        let (x, map) = done.as_ref().map_or((w, Map::Square), |done| (done.range(), Map::Value));
         let shape = [outer, length, inner];
-        sums(pass, &Sums { x, other: None, shape, map, factor: 1.0, accumulate: false, y: y.slot() })?;
+        sums(pass, &Sums { x, other: None, shape, map, factor: 1.0, accumulate: false, y: y.range() })?;
         done = Some(y);
     }
     Ok(done.unwrap_or_else(|| pass.workspace("squares", 1)))

@@ -1,11 +1,11 @@
 //! Losses: one number to make small, and its gradient for the output.
 
-use crate::attention::{check_device, check_float};
-use crate::gpu::{Pass, Slot};
-use crate::kernels::cast::InType;
-use crate::kernels::check_words;
-use crate::kernels::squared_error_backward::squared_error_backward;
-use crate::kernels::sums::{Map, Sums, sums};
+use crate::arguments::check_words;
+use crate::arguments::{check_device, check_float};
+use crate::gpu::{BufferRange, Pass};
+use crate::kernels::elementwise::cast::Converted;
+use crate::kernels::elementwise::sums::{Map, Sums, sums};
+use crate::kernels::training::squared_error_backward::squared_error_backward;
 use crate::{DType, Error, Result, Tensor};
 
 const OPERATION: &str = "mean_squared_error";
@@ -48,10 +48,10 @@ pub async fn mean_squared_error(output: &Tensor, target: &Tensor) -> Result<Loss
     gpu.submit(OPERATION, |pass| {
         let value = Tensor::output(gpu, OPERATION, vec![1], DType::F32)?;
         let gradient = Tensor::output(gpu, OPERATION, output.shape().to_vec(), DType::F32)?;
-        let output = InType::new(pass, output, DType::F32)?;
-        let target = InType::new(pass, target, DType::F32)?;
-        let operands = [output.slot(), target.slot()];
-        record_mean_squared_error(pass, operands, count, value.slot(), gradient.slot())?;
+        let output = Converted::new(pass, output, DType::F32)?;
+        let target = Converted::new(pass, target, DType::F32)?;
+        let operands = [output.range(), target.range()];
+        record_mean_squared_error(pass, operands, count, value.range(), gradient.range())?;
         Ok(Loss { value, gradient })
     })
     .await
@@ -60,10 +60,10 @@ pub async fn mean_squared_error(output: &Tensor, target: &Tensor) -> Result<Loss
 /// Records output and target → value `[1]` and gradient; all but value are `[count]`, all f32. Slots must not overlap.
 fn record_mean_squared_error(
     pass: &mut Pass<'_>,
-    [output, target]: [Slot<'_>; 2],
+    [output, target]: [BufferRange<'_>; 2],
     count: usize,
-    value: Slot<'_>,
-    gradient: Slot<'_>,
+    value: BufferRange<'_>,
+    gradient: BufferRange<'_>,
 ) -> Result<()> {
     let errors = Sums {
         x: output,

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::constraint;
 use super::optimizer_checks::check;
-use crate::gpu::{Pass, Slot, Workspace};
-use crate::kernels::adam::{Adam, adam};
-use crate::kernels::cast::cast;
-use crate::kernels::sgd::{Sgd, sgd};
-use crate::kernels::sums::{Map, sum};
+use crate::gpu::{BufferRange, Operand, Pass, Workspace};
+use crate::kernels::elementwise::cast::cast;
+use crate::kernels::elementwise::sums::{Map, sum};
+use crate::kernels::training::adam::{Adam, adam};
+use crate::kernels::training::sgd::{Sgd, sgd};
 use crate::{Constraint, DType, Gpu, Result, Tensor};
 
 pub(super) const OPERATION: &str = "Optimizer::step";
@@ -213,7 +213,7 @@ impl Optimizer {
             }
         }
         let squared_norm = self.record_squared_norm(pass, parameters)?;
-        let clip = squared_norm.as_ref().map(|(norm, clip)| (norm.slot(), *clip));
+        let clip = squared_norm.as_ref().map(|(norm, clip)| (norm.range(), *clip));
         for parameter in parameters {
             let fresh = || made.iter().find(|(name, _)| *name == parameter.name).map(|(_, slots)| slots);
             let slots = self.slots.get(&parameter.name).or_else(fresh).map_or(&[][..], Vec::as_slice);
@@ -231,7 +231,7 @@ impl Optimizer {
         let Some(clip) = self.global_clipnorm.filter(|&clip| clip > 0.0) else { return Ok(None) };
         let squared_norm = pass.workspace("squared norm", 1); // [1]
         for (i, parameter) in parameters.iter().enumerate() {
-            let (x, y) = ((parameter.gradient.slot(), Map::Square), (squared_norm.slot(), i > 0));
+            let (x, y) = ((parameter.gradient.range(), Map::Square), (squared_norm.range(), i > 0));
             sum(pass, x, parameter.count(), 1.0, y)?;
         }
         Ok(Some((squared_norm, clip as f32)))
@@ -243,24 +243,24 @@ impl Optimizer {
         pass: &mut Pass<'_>,
         parameter: &Parameter<'_>,
         slots: &[Tensor],
-        clip: Option<(Slot<'_>, f32)>,
+        clip: Option<(BufferRange<'_>, f32)>,
     ) -> Result<()> {
         let Parameter { variable, compute_copy, gradient, constraint, .. } = parameter;
         let (count, dtype) = (parameter.count(), variable.dtype());
         let wide = (dtype != DType::F32).then(|| pass.workspace("variable", count as u64));
         if let Some(wide) = &wide {
-            cast(pass, (variable.slot(), dtype), (wide.slot(), DType::F32), count)?;
+            cast(pass, variable.operand(), Operand::f32(wide.range()), count)?;
         }
-        let master = wide.as_ref().map_or(variable.slot(), Workspace::slot); // f32
-        self.record_update(pass, gradient.slot(), clip, master, slots, count)?;
+        let master = wide.as_ref().map_or(variable.range(), Workspace::range); // f32
+        self.record_update(pass, gradient.range(), clip, master, slots, count)?;
         if let Some(constraint) = constraint {
             constraint::record(pass, constraint, master, variable.shape())?;
         }
         if let Some(wide) = &wide {
-            cast(pass, (wide.slot(), DType::F32), (variable.slot(), dtype), count)?;
+            cast(pass, Operand::f32(wide.range()), variable.operand(), count)?;
         }
         if let Some(copy) = compute_copy {
-            cast(pass, (variable.slot(), dtype), (copy.slot(), copy.dtype()), count)?;
+            cast(pass, variable.operand(), copy.operand(), count)?;
         }
         Ok(())
     }
@@ -269,9 +269,9 @@ impl Optimizer {
     fn record_update(
         &self,
         pass: &mut Pass<'_>,
-        gradient: Slot<'_>,
-        clip: Option<(Slot<'_>, f32)>,
-        variable: Slot<'_>,
+        gradient: BufferRange<'_>,
+        clip: Option<(BufferRange<'_>, f32)>,
+        variable: BufferRange<'_>,
         slots: &[Tensor],
         count: usize,
     ) -> Result<()> {
@@ -288,11 +288,11 @@ impl Optimizer {
                     shares: [(1.0 - beta_1) as f32, (1.0 - beta_2) as f32],
                     epsilon: epsilon as f32,
                 };
-                let slots = [variable, momentum.slot(), velocity.slot()];
+                let slots = [variable, momentum.range(), velocity.range()];
                 adam(pass, &step, gradient, clip, slots, count)
             }
             (OptimizerRule::Sgd { momentum, nesterov }, slots) => {
-                let velocity = slots.first().filter(|_| momentum != 0.0).map(Tensor::slot);
+                let velocity = slots.first().filter(|_| momentum != 0.0).map(Tensor::range);
                 let (learning_rate, momentum) = (learning_rate as f32, momentum as f32);
                 let step = Sgd { learning_rate, weight_decay, momentum, nesterov };
                 sgd(pass, &step, gradient, clip, (variable, velocity), count)

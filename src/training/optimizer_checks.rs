@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::optimizer::{LearningRate, OPERATION, Optimizer, OptimizerRule, Parameter};
-use crate::attention::{check_device, check_float};
-use crate::kernels::check_binding;
+use crate::arguments::check_binding;
+use crate::arguments::{check_device, check_float};
 use crate::{DType, Error, Gpu, Result, Tensor};
 
 /// Fails, naming the argument, unless the step can be made.

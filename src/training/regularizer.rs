@@ -1,15 +1,15 @@
 //! Penalties on weights and outputs, and their gradients, as Keras' regularizers have them.
 
-use crate::gpu::{Pass, Slot, Workspace};
-use crate::kernels::l1_l2_backward::l1_l2_backward;
-use crate::kernels::linear::multiply;
-use crate::kernels::normalize::{Vectors, normalize};
-use crate::kernels::normalize_backward::normalize_backward;
-use crate::kernels::off_diagonal_sign::off_diagonal_sign;
-use crate::kernels::sums::{Map, Sums, sum, sums};
-use crate::kernels::transpose::transpose;
-use crate::kernels::{check_binding, check_words};
-use crate::{DType, Error, OrthogonalMode, Regularizer, Result};
+use crate::arguments::{check_binding, check_words};
+use crate::gpu::{BufferRange, Operand, Pass, Workspace};
+use crate::kernels::elementwise::sums::{Map, Sums, sum, sums};
+use crate::kernels::elementwise::transpose::transpose;
+use crate::kernels::linear::{Linear, multiply};
+use crate::kernels::training::l1_l2_backward::l1_l2_backward;
+use crate::kernels::training::normalize::{Vectors, normalize};
+use crate::kernels::training::normalize_backward::normalize_backward;
+use crate::kernels::training::off_diagonal_sign::off_diagonal_sign;
+use crate::{Error, OrthogonalMode, Regularizer, Result};
 
 const OPERATION: &str = "regularizer";
 
@@ -19,7 +19,7 @@ pub(crate) struct Penalized<'a> {
     /// Its name, such as `query/kernel`, for errors.
     pub(crate) name: &'a str,
     /// f32
-    pub(crate) x: Slot<'a>,
+    pub(crate) x: BufferRange<'a>,
     pub(crate) shape: &'a [usize],
     /// How many leading axes are the rows of the matrix that it is, if it is one: 1 for kernels `[C,H,D]`, 2 for the kernel
     /// `[H,D,C]` of `attention_output`. `None`: only rank 2 is a matrix.
@@ -28,7 +28,7 @@ pub(crate) struct Penalized<'a> {
 
 impl<'a> Penalized<'a> {
     /// A weight of the layer by its name (see [`weight_specs`](crate::weight_specs)).
-    pub(crate) fn weight(name: &'a str, x: Slot<'a>, shape: &'a [usize]) -> Self {
+    pub(crate) fn weight(name: &'a str, x: BufferRange<'a>, shape: &'a [usize]) -> Self {
         let row_axes = match (name, shape.len()) {
             ("attention_output/kernel", 3) => Some(2),
             (_, 3) => Some(1),
@@ -108,13 +108,13 @@ pub(crate) fn record_loss(
     regularizer: &Regularizer,
     penalized: &Penalized<'_>,
     factor: f32,
-    loss: Slot<'_>,
+    loss: BufferRange<'_>,
 ) -> Result<()> {
     regularizer.check_for(penalized)?;
     if let Regularizer::Orthogonal { factor: own, mode } = *regularizer {
         let Some(vectors) = Orthogonal::record(pass, penalized, mode)? else { return Ok(()) };
         let factor = (own * vectors.share() * f64::from(factor)) as f32;
-        let (size, p) = (vectors.vectors.count, vectors.p.slot());
+        let (size, p) = (vectors.vectors.count, vectors.p.range());
         return sum(pass, (p, Map::MagnitudeOffDiagonal(size)), size * size, factor, (loss, true));
     }
     for (own, map) in regularizer.factors().into_iter().zip([Map::Magnitude, Map::Square]) {
@@ -133,7 +133,7 @@ pub(crate) fn record_gradient(
     regularizer: &Regularizer,
     penalized: &Penalized<'_>,
     factor: f32,
-    gradient: Slot<'_>,
+    gradient: BufferRange<'_>,
 ) -> Result<()> {
     regularizer.check_for(penalized)?;
     if let Regularizer::Orthogonal { factor: own, mode } = *regularizer {
@@ -178,10 +178,10 @@ impl Orthogonal {
 
         let (map, shape) = (Map::Square, vectors.axes());
         let x = penalized.x;
-        sums(pass, &Sums { x, other: None, shape, map, factor: 1.0, accumulate: false, y: squares.slot() })?;
-        normalize(pass, &vectors, x, squares.slot(), n.slot())?;
-        transpose(pass, (n.slot(), DType::F32), [count, length], transposed.slot())?;
-        multiply(pass, n.slot(), transposed.slot(), p.slot(), [count, length, count], false)?;
+        sums(pass, &Sums { x, other: None, shape, map, factor: 1.0, accumulate: false, y: squares.range() })?;
+        normalize(pass, &vectors, x, squares.range(), n.range())?;
+        transpose(pass, Operand::f32(n.range()), [count, length], transposed.range())?;
+        multiply(pass, Linear::f32([count, length, count]), n.range(), transposed.range(), p.range(), false)?;
         Ok(Some(Self { vectors, squares, n, p }))
     }
 
@@ -192,26 +192,26 @@ impl Orthogonal {
     }
 
     /// Records gradient += the gradient of factor · Σ_{i≠j} |p[i,j]|.
-    fn record_gradient(&self, pass: &mut Pass<'_>, factor: f32, gradient: Slot<'_>) -> Result<()> {
+    fn record_gradient(&self, pass: &mut Pass<'_>, factor: f32, gradient: BufferRange<'_>) -> Result<()> {
         let Self { vectors, squares, n, p } = self;
         let Vectors { count, length, .. } = *vectors;
         let dn = pass.workspace("dn", (count * length) as u64); // [vectors,length]
         let dots = pass.workspace("dots", count as u64); // [vectors]
 
         // dn = (dp + dpᵀ) · n, and dp is symmetric as p is.
-        off_diagonal_sign(pass, 2.0 * factor, p.slot(), count)?;
-        multiply(pass, p.slot(), n.slot(), dn.slot(), [count, count, length], false)?;
+        off_diagonal_sign(pass, 2.0 * factor, p.range(), count)?;
+        multiply(pass, Linear::f32([count, count, length]), p.range(), n.range(), dn.range(), false)?;
         let products = Sums {
-            x: n.slot(),
-            other: Some(dn.slot()),
+            x: n.range(),
+            other: Some(dn.range()),
             shape: [count, length, 1],
             map: Map::Product,
             factor: 1.0,
             accumulate: false,
-            y: dots.slot(),
+            y: dots.range(),
         };
         sums(pass, &products)?;
-        let (n, dn) = (n.slot(), dn.slot());
-        normalize_backward(pass, vectors, [n, dn], [squares.slot(), dots.slot()], gradient)
+        let (n, dn) = (n.range(), dn.range());
+        normalize_backward(pass, vectors, [n, dn], [squares.range(), dots.range()], gradient)
     }
 }

@@ -1,5 +1,5 @@
 /**
- * Grouped-query attention as a complete layer on WebGPU, with the meaning of Keras' `GroupQueryAttention`.
+ * Keras' `GroupQueryAttention` on WebGPU, as a complete layer with the same semantics and the same numbers.
  *
  * ```js
  * import { Gpu, Layer, ModelFile } from "gqa-web";

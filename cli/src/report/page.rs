@@ -164,7 +164,7 @@ fn reading(comparison: &Comparison) -> Markup {
                     "Each adapter's own limits as measured in the same run: f32 multiply-adds in registers (compute), and \
                      the bytes that a copy moves (bandwidth). The share is the least time that they allow for the work ÷ \
                      the median; “of compute” or “of bandwidth” says which of the two limits the work. It can pass 100% \
-                     where data stays in caches or matrix units calculate."
+                     where data stays in caches or cooperative matrices calculate."
                 }
                 dt { "Sizes" }
                 dd {

@@ -1,10 +1,12 @@
 //! The gradients of attention in every form against the reference.
 
-use super::super::attention_backward::{FORMS, Form, Role};
 use super::attention_case::{AttentionCase, Row, Rule, sets_of_rules, with_forms};
 use super::support::*;
 use crate::Array;
 use crate::DType::F32;
+use crate::gpu::Capabilities;
+use crate::kernels::attention::backward::forms::FORMS;
+use crate::kernels::attention::backward::{Form, Role};
 #[cfg(target_arch = "wasm32")]
 use gqa_device_test::test;
 
@@ -38,9 +40,10 @@ fn gradients_of_attention_are_the_references_under_every_mask() {
     let (gpu, mut sampler) = (gpu(), CaseSampler::new("attention backward"));
     let mut rules = sets_of_rules(&mut sampler);
     let least = wgpu::Limits::default();
-    let forms = Role::ALL.into_iter().flat_map(|role| FORMS.map(|form| (role, form)));
+    let forms = Role::ALL.into_iter().flat_map(|role| FORMS.each_ref().map(|form| (role, *form)));
     let fits = |row: &Row, (role, form): &(Role, Form)| {
-        [&least, gpu.limits()].iter().all(|limits| form.fits(*role, row.sizes[5], limits))
+        let devices = [Capabilities { limits: &least, ..gpu.capabilities(None) }, gpu.capabilities(None)];
+        devices.iter().all(|device| form.fits(*role, row.sizes[5], device))
     };
     let name = |(role, form): &(Role, Form)| format!("{role:?} in {}", form.name);
     for (row, forms) in with_forms(&mut sampler, &ROWS, forms, name, fits) {

@@ -1,11 +1,10 @@
 //! Cases of fused attention for the tests of its forms: operands, what hides keys from queries, and the reference.
 
-use super::super::attention_backward::{self, AttentionBackward, Role, attention_backward};
-use super::super::attention_delta::attention_delta;
-use super::super::attention_forward::{AttentionForward, Form, attention_forward};
-use super::super::tame::tame;
 use super::support::*;
-use crate::mask::Masks;
+use crate::kernels::attention::backward::delta::attention_delta;
+use crate::kernels::attention::backward::{self, Role, attention_backward};
+use crate::kernels::attention::forward::{self, Form, attention_forward};
+use crate::kernels::attention::masks::zero_nonfinite::zero_nonfinite;
 use crate::reference::{self, Visibility};
 use crate::shapes::Dims;
 use crate::{Array, DType, Dropout, Gpu, Tensor};
@@ -152,8 +151,6 @@ type Operand = (Tensor, Array<f64>);
 
 pub(super) struct AttentionCase {
     dims: Dims,
-    /// The type of k and v.
-    k_type: DType,
     dropout: Option<Dropout>,
     /// Keys that a window shows.
     window: usize,
@@ -196,7 +193,6 @@ impl AttentionCase {
         let clean: Vec<f32> = v.iter().map(|&x| if x.is_finite() { x } else { 0.5 }).collect();
         Self {
             dims: dims(row.sizes),
-            k_type,
             dropout: row.dropout.then_some(Dropout {
                 probability: 0.3,
                 seed: 1 << 40 | 9,
@@ -234,25 +230,16 @@ impl AttentionCase {
     /// Runs a form over poisoned outputs.
     pub(super) fn run(&self, gpu: &Gpu, form: Form, rules: &[Rule]) -> Attended {
         let visibility = self.visibility(rules);
-        let tensors = mask_tensors(gpu, &visibility);
-        let masks = masks(&visibility, &tensors);
+        let masks = mask_tensors(gpu, &visibility);
+        let (problem, layout) = problem(gpu, self.dims, &visibility, &masks, SCALE, self.dropout);
         let Dims { batch, query_len, query_heads, head_dim, .. } = self.dims;
         let out = poisoned(gpu, &[batch, query_len, query_heads, head_dim], DType::F32);
         let lse = poisoned(gpu, &[batch, query_heads, query_len], DType::F32);
-        let (v, dropout) = ((self.v(rules).0.slot(), self.k_type), self.dropout);
+        let [q, k, v] = [&self.q, &self.k, self.v(rules)].map(|(tensor, _)| tensor.operand());
         run(gpu, |pass| {
-            let (packed, bits) = masks.pack("test", pass, &self.dims, Some(v), dropout.is_some())?;
-            let operands = AttentionForward {
-                q: (self.q.0.slot(), self.q.0.dtype()),
-                k: (self.k.0.slot(), self.k_type),
-                v,
-                masks: (packed, bits.slot()),
-                scale: SCALE,
-                dropout,
-                out: out.slot(),
-                lse: lse.slot(),
-            };
-            attention_forward(pass, &self.dims, &operands, form)
+            let mask_bits = layout.pack(pass, &self.dims, v)?;
+            let (mask_bits, out, lse) = (mask_bits.range(), out.range(), lse.range());
+            attention_forward(pass, &problem, &forward::Operands { q, k, v, mask_bits, out, lse }, form)
         });
         Attended { out, lse }
     }
@@ -270,16 +257,16 @@ impl AttentionCase {
     pub(super) fn differentiate(
         &self,
         gpu: &Gpu,
-        (role, form): (Role, attention_backward::Form),
+        (role, form): (Role, backward::Form),
         rules: &[Rule],
         d_out: &Array<f64>,
         expected: &reference::Attention,
     ) -> [Tensor; 3] {
         let visibility = self.visibility(rules);
-        let tensors = mask_tensors(gpu, &visibility);
-        let masks = masks(&visibility, &tensors);
+        let masks = mask_tensors(gpu, &visibility);
+        let (problem, layout) = problem(gpu, self.dims, &visibility, &masks, SCALE, self.dropout);
         let Dims { batch, query_len, query_heads, .. } = self.dims;
-        // Copies: wild values do not stay.
+        // Copies: non-finite values do not stay.
         let copy = |x: &Array<f64>| {
             tensor(gpu, x.shape(), x.data().iter().map(|&x| x as f32).collect(), DType::F32).0
         };
@@ -287,34 +274,29 @@ impl AttentionCase {
         let [out, dq, dk, dv] = [&q, &q, &k, &v].map(|like| poisoned(gpu, like.shape(), DType::F32));
         let lse = poisoned(gpu, &[batch, query_heads, query_len], DType::F32);
         let stats = poisoned(gpu, &[batch, query_heads, query_len, 2], DType::F32);
-        let (dropout, f32) = (self.dropout, DType::F32);
         // By the reference: `tests/gradients.rs` has the two passes one after the other.
         for (tensor, left) in [(&out, expected.output.data()), (&lse, &expected.lse)] {
             let left: Vec<f32> = left.iter().map(|&x| x as f32).collect();
             gpu.queue().write_buffer(tensor.buffer(), 0, bytemuck::cast_slice(&left));
         }
         run(gpu, |pass| {
-            let (packed, bits) =
-                masks.pack("test", pass, &self.dims, Some((v.slot(), f32)), dropout.is_some())?;
-            let masks = (packed, bits.slot());
-            attention_delta(pass, &self.dims, [&d_out, &out, &lse, &stats].map(Tensor::slot))?;
+            let mask_bits = layout.pack(pass, &self.dims, v.operand())?;
+            attention_delta(pass, &self.dims, [&d_out, &out, &lse, &stats].map(Tensor::range))?;
             for x in [&q, &k, &v, &d_out] {
-                tame(pass, x.slot(), x.shape().iter().product())?;
+                zero_nonfinite(pass, x.range(), x.shape().iter().product())?;
             }
-            let operands = AttentionBackward {
-                q: q.slot(),
-                d_out: d_out.slot(),
-                k: k.slot(),
-                v: v.slot(),
-                stats: stats.slot(),
-                masks,
-                scale: SCALE,
-                dropout,
-                dq: dq.slot(),
-                dk: dk.slot(),
-                dv: dv.slot(),
+            let operands = backward::Operands {
+                q: q.range(),
+                d_out: d_out.range(),
+                k: k.range(),
+                v: v.range(),
+                stats: stats.range(),
+                mask_bits: mask_bits.range(),
+                dq: dq.range(),
+                dk: dk.range(),
+                dv: dv.range(),
             };
-            attention_backward(pass, &self.dims, &operands, role, form)
+            attention_backward(pass, &problem, &operands, role, form)
         });
         [dq, dk, dv]
     }
@@ -333,23 +315,5 @@ impl AttentionCase {
     /// Which queries the query mask hides under these rules.
     pub(super) fn hidden_query(&self, rules: &[Rule], b: usize, t: usize) -> bool {
         rules.contains(&Rule::QueryMask) && !self.query_mask.data()[b * self.dims.query_len + t]
-    }
-}
-
-/// The attention, query and key mask on the GPU.
-fn mask_tensors(gpu: &Gpu, visibility: &Visibility<'_>) -> [Option<Tensor>; 3] {
-    [visibility.attention_mask, visibility.query_mask, visibility.key_mask]
-        .map(|mask| mask.map(|mask| pollster::block_on(Tensor::from_mask(gpu, mask)).unwrap()))
-}
-
-fn masks<'a>(visibility: &Visibility<'_>, tensors: &'a [Option<Tensor>; 3]) -> Masks<'a> {
-    Masks {
-        attention_mask: tensors[0].as_ref(),
-        query_mask: tensors[1].as_ref(),
-        value_mask: None,
-        key_mask: tensors[2].as_ref(),
-        causal: visibility.causal,
-        q_offset: visibility.q_offset as u32,
-        sliding_window: visibility.window,
     }
 }

@@ -1,7 +1,7 @@
 //! Cases of a projection for the tests of its forms: operands and what the reference makes of them.
 
-use super::super::linear::{Form, Linear, linear};
 use super::support::*;
+use crate::kernels::linear::{Form, Linear, Operands, linear};
 use crate::reference;
 use crate::{Array, DType, Gpu, Tensor};
 
@@ -100,18 +100,17 @@ impl LinearCase {
         if !add {
             poison(&self.y);
         }
-        let [x_type, w_type] = self.kind.types;
-        let operands = Linear {
-            x: (self.x.0.slot(), x_type),
-            w: self.w.0.slot(),
-            bias: self.kind.bias.then(|| self.bias.0.slot()),
-            w_type,
-            gated: self.kind.gate.then(|| self.gated.0.slot()),
-            y: self.y.slot(),
+        let [x, w] = self.kind.types;
+        let problem = Linear { sizes: self.sizes, x, w };
+        let operands = Operands {
+            x: self.x.0.operand(),
+            w: self.w.0.operand(),
+            bias: self.kind.bias.then(|| self.bias.0.range()),
+            multiplicand: self.kind.gate.then(|| self.gated.0.range()),
+            y: self.y.range(),
             add,
-            sizes: self.sizes,
         };
-        run(gpu, |pass| linear(pass, &operands, form));
+        run(gpu, |pass| linear(pass, &problem, &operands, form));
         &self.y
     }
 }

@@ -1,20 +1,22 @@
-//! The forms in matrix units against the reference, where the adapter has such units.
+//! The forms in cooperative matrices against the reference, where the adapter has such units.
 
-use super::super::attention_forward::{self, AttentionForward, Form, attention_forward};
-use super::super::linear;
 use super::attention_case::{AttentionCase, Row, sets_of_rules, with_forms};
 use super::linear_case::{Kind, LinearCase};
 use super::support::*;
 use crate::DType::{F16, F32};
-use crate::mask::Masks;
-use crate::{DType, Gpu, MatrixUnits};
+use crate::kernels::attention::forward::forms;
+use crate::kernels::attention::forward::{Form, Operands, attention_forward};
+use crate::kernels::linear;
+use crate::reference::Visibility;
+use crate::tuning::NamedForm as _;
+use crate::{CooperativeMatrix, DType, Gpu};
 
-/// The adapter under test with its matrix units, if it has any.
-fn gpu_with_units() -> Option<Gpu> {
+/// The adapter under test with its cooperative matrices, if it has any.
+fn gpu_with_matrices() -> Option<Gpu> {
     let adapter = std::env::var("GQA_ADAPTER").ok().filter(|wanted| !wanted.trim().is_empty());
-    let gpu = pollster::block_on(Gpu::with_matrix_units(adapter.as_deref())).unwrap();
-    if gpu.matrix_units() == MatrixUnits::Off {
-        eprintln!("{gpu:?} has no matrix units for f16: their forms are not tested");
+    let gpu = pollster::block_on(Gpu::with_cooperative_matrix(adapter.as_deref())).unwrap();
+    if gpu.cooperative_matrix() == CooperativeMatrix::Off {
+        eprintln!("{gpu:?} has no cooperative matrices for f16: their forms are not tested");
         return None;
     }
     Some(gpu)
@@ -22,32 +24,32 @@ fn gpu_with_units() -> Option<Gpu> {
 
 #[test]
 fn the_self_test_passes() {
-    let Some(gpu) = gpu_with_units() else { return };
-    assert_eq!(gpu.matrix_units(), MatrixUnits::Untested);
-    assert_eq!(gpu.tested_units(), None);
-    let units = pollster::block_on(gpu.test_matrix_units()).unwrap();
-    assert!(matches!(units, MatrixUnits::Passed { size: 8 | 16 }), "{units:?}");
-    assert_eq!(gpu.matrix_units(), units);
-    assert_eq!(gpu.tested_units(), gpu.units());
+    let Some(gpu) = gpu_with_matrices() else { return };
+    assert_eq!(gpu.cooperative_matrix(), CooperativeMatrix::Untested);
+    assert_eq!(gpu.tested_matrix(), None);
+    let units = pollster::block_on(gpu.test_cooperative_matrix()).unwrap();
+    assert!(matches!(units, CooperativeMatrix::Passed { size: 8 | 16 }), "{units:?}");
+    assert_eq!(gpu.cooperative_matrix(), units);
+    assert_eq!(gpu.tested_matrix(), gpu.matrix_config());
 }
 
 #[test]
 fn results_do_not_depend_on_how_wide_subgroups_are() {
-    let Some(gpu) = gpu_with_units() else { return };
-    let lanes = gpu.units().unwrap().subgroup;
+    let Some(gpu) = gpu_with_matrices() else { return };
+    let lanes = gpu.matrix_config().unwrap().subgroup;
     // One part at a time; more subgroups than parts, forms that need more lanes, and parts that take turns.
     for (lanes, parts) in [(lanes, 1), (32, 3)] {
-        let gpu = gpu_with_units().unwrap();
-        gpu.set_units(lanes, parts);
-        let units = pollster::block_on(gpu.test_matrix_units()).unwrap();
-        assert!(matches!(units, MatrixUnits::Passed { .. }), "{lanes} lanes, {parts} parts: {units:?}");
+        let gpu = gpu_with_matrices().unwrap();
+        gpu.set_matrix_config(lanes, parts);
+        let units = pollster::block_on(gpu.test_cooperative_matrix()).unwrap();
+        assert!(matches!(units, CooperativeMatrix::Passed { .. }), "{lanes} lanes, {parts} parts: {units:?}");
     }
 }
 
 #[test]
 fn linear_in_matrix_units_is_the_references() {
-    let Some(gpu) = gpu_with_units() else { return };
-    let mut sampler = CaseSampler::new("linear in matrix units");
+    let Some(gpu) = gpu_with_matrices() else { return };
+    let mut sampler = CaseSampler::new("linear in cooperative matrices");
     // To add a size, add a row: M, K, N.
     let sizes = [
         [1, 1, 1],
@@ -62,7 +64,9 @@ fn linear_in_matrix_units_is_the_references() {
         [65, 20, 4],
     ];
     let kinds = Kind::all(&[[DType::F16, DType::F16], [DType::F32, DType::F16]]);
-    let forms = linear::MATRIX_FORMS.into_iter().filter(|form| form.fits(gpu.units(), gpu.limits()));
+    let device = gpu.capabilities(gpu.matrix_config());
+    let forms =
+        linear::forms::FORMS.iter().copied().filter(|form| form.uses_matrices() && form.fits(&device));
     let pairs = forms.flat_map(|form| kinds.iter().map(move |kind| (*kind, form)));
     let picked = sampler.cover(pairs, |(kind, form), extent| kind.traits(form.name, extent), |_| 0);
     for kind in kinds {
@@ -70,7 +74,7 @@ fn linear_in_matrix_units_is_the_references() {
             picked.iter().filter(|(other, _)| *other == kind).map(|(_, form)| form).collect();
         for [m, k, n] in sizes.into_iter().filter(|&size| kind.is_of(size) && !of_kind.is_empty()) {
             let case = LinearCase::new(&gpu, kind, [m, k, n]);
-            // As the matrix units see it, and as it is.
+            // As the cooperative matrices see it, and as it is.
             let expected = [(DType::F16, 1e-5), (DType::F32, DType::F16.tolerance())]
                 .map(|(seen_as, tolerance)| (case.expected(seen_as), tolerance));
             // Long sums take a while.
@@ -108,11 +112,12 @@ const ROWS: [Row; 13] = [
 
 #[test]
 fn attention_in_matrix_units_is_the_references_under_every_mask() {
-    let Some(gpu) = gpu_with_units() else { return };
-    let mut sampler = CaseSampler::new("attention in matrix units");
+    let Some(gpu) = gpu_with_matrices() else { return };
+    let mut sampler = CaseSampler::new("attention in cooperative matrices");
     let mut rules = sets_of_rules(&mut sampler);
-    let forms = attention_forward::MATRIX_FORMS;
-    let fits = |row: &Row, form: &Form| form.fits(row.sizes[5], gpu.units(), gpu.limits());
+    let device = gpu.capabilities(gpu.matrix_config());
+    let forms = forms::FORMS.iter().copied().filter(|form| form.uses_matrices());
+    let fits = |row: &Row, form: &Form| form.fits(row.sizes[5], &device);
     for (row, forms) in with_forms(&mut sampler, &ROWS, forms, |form| form.name.into(), fits) {
         let [b, t, s, h, hkv, d] = row.sizes;
         let q = grown(values(b * t * h * d, 1), 2.0);
@@ -121,7 +126,7 @@ fn attention_in_matrix_units_is_the_references_under_every_mask() {
         k.iter_mut().enumerate().for_each(|(i, x)| *x *= (i / (hkv * d) % s + 1) as f32 / s as f32);
         let case = AttentionCase::of(&gpu, &row, q, k);
         for rules in row.rules(&mut rules, sampler.extent()) {
-            // As the matrix units see it; probabilities are rounded too.
+            // As the cooperative matrices see it; probabilities are rounded too.
             let expected = case.expected(&rules, F16);
             for form in &forms {
                 let got = case.run(&gpu, *form, &rules);
@@ -135,10 +140,10 @@ fn attention_in_matrix_units_is_the_references_under_every_mask() {
 
 #[test]
 fn a_visible_nan_and_a_value_past_the_range_of_f16_reach_the_result() {
-    let Some(gpu) = gpu_with_units() else { return };
+    let Some(gpu) = gpu_with_matrices() else { return };
     let dims = dims([1, 9, 70, 2, 1, 8]);
-    let form =
-        attention_forward::MATRIX_FORMS.into_iter().find(|form| form.fits(8, gpu.units(), gpu.limits()));
+    let device = gpu.capabilities(gpu.matrix_config());
+    let form = forms::FORMS.iter().find(|form| form.uses_matrices() && form.fits(8, &device)).unwrap();
     let (q, _) = tensor(&gpu, &[1, 9, 2, 8], values(144, 1), DType::F32);
     let (k, _) = tensor(&gpu, &[1, 70, 1, 8], values(560, 2), DType::F32);
     for (bad, is_right) in [
@@ -150,20 +155,15 @@ fn a_visible_nan_and_a_value_past_the_range_of_f16_reach_the_result() {
         let v = (0..560).map(|i| if i / 8 == 40 { bad } else { 0.5 }).collect();
         let (v, _) = tensor(&gpu, &[1, 70, 1, 8], v, DType::F32);
         let (out, lse) = (poisoned(&gpu, &[1, 9, 2, 8], DType::F32), poisoned(&gpu, &[1, 2, 9], DType::F32));
-        let masks = Masks { causal: true, q_offset: 36, ..Masks::default() };
+        let visibility = Visibility { causal: true, q_offset: 36, ..Visibility::default() };
+        let masks = mask_tensors(&gpu, &visibility);
+        let (problem, layout) = problem(&gpu, dims, &visibility, &masks, 1.0, None);
         run(&gpu, |pass| {
-            let (packed, bits) = masks.pack("test", pass, &dims, Some((v.slot(), DType::F32)), false)?;
-            let operands = AttentionForward {
-                q: (q.slot(), DType::F32),
-                k: (k.slot(), DType::F32),
-                v: (v.slot(), DType::F32),
-                masks: (packed, bits.slot()),
-                scale: 1.0,
-                dropout: None,
-                out: out.slot(),
-                lse: lse.slot(),
-            };
-            attention_forward(pass, &dims, &operands, form.unwrap())
+            let mask_bits = layout.pack(pass, &dims, v.operand())?;
+            let (q, k, v) = (q.operand(), k.operand(), v.operand());
+            let operands =
+                Operands { q, k, v, mask_bits: mask_bits.range(), out: out.range(), lse: lse.range() };
+            attention_forward(pass, &problem, &operands, *form)
         });
         for (i, x) in read(&out).into_iter().enumerate() {
             if i / 16 < 4 {

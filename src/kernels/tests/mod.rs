@@ -3,7 +3,7 @@
 mod attention_backward;
 mod attention_case;
 mod attention_forward;
-// naga's writers and files; and browsers have no matrix units.
+// naga's writers and files; and browsers have no cooperative matrices.
 #[cfg(not(target_arch = "wasm32"))]
 mod declaration;
 mod linear_case;
@@ -20,7 +20,7 @@ mod windows;
 
 use crate::gpu::Constant;
 
-/// Whether it is a variant in matrix units.
+/// Whether it is a variant in cooperative matrices.
 fn has_matrices(constants: &[(&'static str, Constant)]) -> bool {
     constants.iter().any(|(name, _)| *name == "MATRIX")
 }

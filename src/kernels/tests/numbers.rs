@@ -1,9 +1,12 @@
 //! Each kernel on a GPU against its reference function, over awkward sizes and poisoned outputs.
 
-use super::super::scores::Scores;
 use super::support::*;
-use crate::mask::Masks;
+use crate::kernels::attention::chained::scores::{Scores, scores};
+use crate::kernels::attention::problem::Problem;
+use crate::kernels::attention::score::Score;
+use crate::kernels::attention::visible::Visibility as Rule;
 use crate::reference::{self, Visibility};
+use crate::shapes::Dims;
 use crate::{Array, DType, Dropout, Tensor};
 #[cfg(target_arch = "wasm32")]
 use gqa_device_test::test;
@@ -40,11 +43,13 @@ fn cast_rounds_to_nearest_even_bit_for_bit() {
     data.extend((0..1000).map(|i| noise[i] * 2f32.powi(i as i32 % 60 - 30)));
     for count in [1, 2, 63, 64, 65, data.len()] {
         let data = data[data.len() - count..].to_vec();
-        for from in super::super::FLOATS {
-            for to in super::super::FLOATS {
+        for from in crate::kernels::FLOATS {
+            for to in crate::kernels::FLOATS {
                 let (x, expected) = tensor(&gpu, &[count], data.clone(), from);
                 let y = poisoned(&gpu, &[count], to);
-                run(&gpu, |pass| super::super::cast::cast(pass, (x.slot(), from), (y.slot(), to), count));
+                run(&gpu, |pass| {
+                    crate::kernels::elementwise::cast::cast(pass, x.operand(), y.operand(), count)
+                });
                 let bits = |x: &f64| (*x as f32).to_bits();
                 let got: Vec<_> = read(&y).iter().map(bits).collect();
                 let expected: Vec<_> = reference::cast(&expected, to).data().iter().map(bits).collect();
@@ -56,8 +61,8 @@ fn cast_rounds_to_nearest_even_bit_for_bit() {
 
 #[test]
 fn linear_is_the_references() {
-    use super::super::linear::FORMS;
     use super::linear_case::{Kind, LinearCase};
+    use crate::kernels::linear::forms::FORMS;
     let (gpu, mut sampler) = (gpu(), CaseSampler::new("linear"));
     // To add a size, add a row: M, K, N.
     let sizes = [
@@ -73,7 +78,7 @@ fn linear_is_the_references() {
         [65, 20, 4],
     ];
     let kinds = Kind::all(&[[DType::F32, DType::F32], [DType::F16, DType::F16], [DType::F32, DType::Bf16]]);
-    let forms = FORMS.into_iter().filter(|form| form.fits(None, gpu.limits()));
+    let forms = FORMS.iter().copied().filter(|form| form.fits(&gpu.capabilities(None)));
     let pairs = forms.flat_map(|form| kinds.iter().map(move |kind| (*kind, form)));
     let picked = sampler.cover(pairs, |(kind, form), extent| kind.traits(form.name, extent), |_| 0);
     for kind in kinds {
@@ -106,12 +111,12 @@ fn pack_mask_is_the_references() {
             let words = rows * length.div_ceil(32);
             let bits = poisoned(&gpu, &[words + 3], DType::F32);
             run(&gpu, |pass| {
-                let second = join.then(|| second_tensor.slot());
-                super::super::pack_mask::pack_mask(
+                let second = join.then(|| second_tensor.range());
+                crate::kernels::attention::masks::pack_mask::pack_mask(
                     pass,
-                    first_tensor.slot(),
+                    first_tensor.range(),
                     second,
-                    bits.slot(),
+                    bits.range(),
                     [rows, length, 3],
                 )
             });
@@ -130,7 +135,7 @@ fn scores_are_the_references_under_every_mask() {
     for (case, sizes) in sampler.order(DIMS.into_iter().enumerate()) {
         let [b, t, s, h, hkv, d] = sizes;
         let dims = dims(sizes);
-        let dtype = super::super::FLOATS[case % 3];
+        let dtype = crate::kernels::FLOATS[case % 3];
         let (q, q_ref) = tensor(&gpu, &[b, t, h, d], values(b * t * h * d, 1), dtype);
         let (k, k_ref) = tensor(&gpu, &[b, s, hkv, d], values(b * s * hkv * d, 2), dtype);
         let attention_masks = [
@@ -159,33 +164,17 @@ fn scores_are_the_references_under_every_mask() {
                     value_mask: on(3).then_some(&value_mask),
                     key_mask: (on(3) && i % 2 == 0).then_some(&key_mask),
                 };
-                let upload = |mask: Option<&Array<bool>>| {
-                    mask.map(|mask| pollster::block_on(Tensor::from_mask(&gpu, mask)).unwrap())
-                };
-                let tensors = [
-                    upload(visibility.attention_mask),
-                    upload(visibility.query_mask),
-                    upload(visibility.value_mask),
-                    upload(visibility.key_mask),
-                ];
-                let masks = Masks {
-                    attention_mask: tensors[0].as_ref(),
-                    query_mask: tensors[1].as_ref(),
-                    value_mask: tensors[2].as_ref(),
-                    key_mask: tensors[3].as_ref(),
-                    causal: visibility.causal,
-                    q_offset: visibility.q_offset as u32,
-                    sliding_window: visibility.window,
-                };
+                let masks = mask_tensors(&gpu, &visibility);
+                let (problem, layout) = problem(&gpu, dims, &visibility, &masks, 0.3, None);
+                let layout = layout.without_nonfinite_keys();
                 let expected = reference::scores(&q_ref, &k_ref, &visibility, f64::from(0.3f32));
                 for queries in ranges(t) {
                     let out = poisoned(&gpu, &[b, h, queries.count, s], DType::F32);
                     run(&gpu, |pass| {
-                        let (packed, bits) = masks.pack("test", pass, &dims, None, false)?;
-                        let (q, k, masks) = ((q.slot(), dtype), (k.slot(), dtype), (packed, bits.slot()));
-                        let scores = out.slot();
-                        let operands = Scores { queries, q, k, masks, scale: 0.3, scores };
-                        super::super::scores::scores(pass, &dims, &operands)
+                        let mask_bits = layout.pack(pass, &dims, k.operand())?;
+                        let (q, k) = (q.operand(), k.operand());
+                        let operands = Scores { q, k, mask_bits: mask_bits.range(), scores: out.range() };
+                        scores(pass, &problem, queries, &operands)
                     });
                     let what = format!("scores {sizes:?} {queries:?} mask {i} flags {flags:04b}");
                     check(&what, &out, &rows_of(expected.data(), t, s, queries), 1e-5);
@@ -217,7 +206,13 @@ fn softmax_is_the_references_even_on_empty_rows_and_large_scores() {
                 let (scores, _) = tensor(&gpu, &[2, h, queries.count, s], rows, DType::F32);
                 let dims = dims([2, t, s, h, 1, 1]);
                 run(&gpu, |pass| {
-                    super::super::softmax::softmax(pass, &dims, queries, scores.slot(), lse.slot())
+                    crate::kernels::attention::chained::softmax::softmax(
+                        pass,
+                        &dims,
+                        queries,
+                        scores.range(),
+                        lse.range(),
+                    )
                 });
                 let what = format!("softmax {h}×{t}×{s} {queries:?} ±{spread}");
                 check(&what, &scores, &rows_of(probs.data(), t, s, queries), 1e-5);
@@ -257,7 +252,12 @@ fn dropout_drops_what_the_host_drops_bit_for_bit() {
             let shape = [b, h, queries.count, s];
             let (probs, _) = tensor(&gpu, &shape, vec![1.0; shape.iter().product()], DType::F32);
             run(&gpu, |pass| {
-                super::super::dropout::dropout(pass, &dims(sizes), queries, &dropout, probs.slot())
+                crate::kernels::attention::chained::dropout::dropout(
+                    pass,
+                    &plain(dims(sizes), Some(dropout)),
+                    queries,
+                    probs.range(),
+                )
             });
             assert_eq!(read(&probs), rows_of(expected.data(), t, s, queries), "{sizes:?} {queries:?}");
         }
@@ -270,7 +270,7 @@ fn weighted_values_are_the_references_and_hidden_nans_stay_hidden() {
     let many_keys = [1, 1, 40_001, 2, 1, 3];
     for (case, sizes) in DIMS.into_iter().chain([many_keys]).enumerate() {
         let [b, t, s, h, hkv, d] = sizes;
-        let dtype = super::super::FLOATS[case % 3];
+        let dtype = crate::kernels::FLOATS[case % 3];
         let mut probs = values(b * h * t * s, 1);
         let mut v = values(b * s * hkv * d, 2);
         // Every third key has probability 0 everywhere, and values that must not be seen.
@@ -287,15 +287,15 @@ fn weighted_values_are_the_references_and_hidden_nans_stay_hidden() {
         for queries in ranges(t).into_iter().take(1).chain(ranges(t).into_iter().skip(1).rev()) {
             let rows = rows_of(probs.data(), t, s, queries).iter().map(|&x| x as f32).collect();
             let (probs, _) = tensor(&gpu, &[b, h, queries.count, s], rows, DType::F32);
-            let (v, dims) = ((v.slot(), dtype), dims(sizes));
+            let (v, problem) = (v.operand(), plain(dims(sizes), None));
             run(&gpu, |pass| {
-                super::super::weighted_values::weighted_values(
+                crate::kernels::attention::chained::weighted_values::weighted_values(
                     pass,
-                    &dims,
+                    &problem,
                     queries,
-                    probs.slot(),
+                    probs.range(),
                     v,
-                    out.slot(),
+                    out.range(),
                 )
             });
             check(&format!("weighted_values {sizes:?} {queries:?} {dtype}"), &out, expected.data(), 1e-5);
@@ -304,22 +304,22 @@ fn weighted_values_are_the_references_and_hidden_nans_stay_hidden() {
 }
 
 #[test]
-fn find_wild_is_the_references() {
-    use super::super::find_wild::{find_wild, words};
+fn nonfinite_keys_is_the_references() {
+    use crate::kernels::attention::masks::nonfinite_keys::{nonfinite_keys, words};
     let gpu = gpu();
     for (case, sizes) in DIMS.into_iter().enumerate() {
         let [b, _, s, _, hkv, d] = sizes;
-        let dtype = super::super::FLOATS[case % 3];
+        let dtype = crate::kernels::FLOATS[case % 3];
         let mut v = values(b * s * hkv * d, 1);
-        let wild = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
-        v.iter_mut().enumerate().filter(|(i, _)| i % 29 == 7).for_each(|(i, x)| *x = wild[i % 3]);
+        let nonfinite = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        v.iter_mut().enumerate().filter(|(i, _)| i % 29 == 7).for_each(|(i, x)| *x = nonfinite[i % 3]);
         let (v, v_ref) = tensor(&gpu, &[b, s, hkv, d], v, dtype);
         let dims = dims(sizes);
         let bits = poisoned(&gpu, &[3 + words(&dims)], DType::F32);
-        run(&gpu, |pass| find_wild(pass, &dims, (v.slot(), dtype), bits.slot(), 3));
+        run(&gpu, |pass| nonfinite_keys(pass, &dims, v.operand(), bits.range(), 3));
         let got: Vec<u32> =
             pollster::block_on(bits.to_vec::<f32>()).unwrap().into_iter().map(f32::to_bits).collect();
-        let expected = reference::pack_mask(reference::find_wild(&v_ref).data(), s);
+        let expected = reference::pack_mask(reference::nonfinite_keys(&v_ref).data(), s);
         // Bits past the last key repeat it.
         let last = |word: usize| match s % 32 {
             rest if rest > 0 && word % s.div_ceil(32) == s / 32 => (1u32 << rest) - 1,
@@ -331,9 +331,11 @@ fn find_wild_is_the_references() {
 }
 
 #[test]
-fn merge_splits_is_the_references() {
-    use super::super::merge_splits::merge_splits;
+fn combine_splits_is_the_references() {
+    use crate::kernels::attention::forward::combine_splits::combine_splits;
     let gpu = gpu();
+    // What is kept is multiplied by 1.25.
+    let dropout = Dropout { probability: 0.2, ..Dropout::default() };
     for splits in [1, 2, 7] {
         let [b, t, h, d] = [2, 3, 4, 37];
         let (dims, rows) = (dims([b, t, 9, h, 2, d]), b * t * h);
@@ -353,8 +355,8 @@ fn merge_splits_is_the_references() {
         let (parts, parts_ref) = tensor(&gpu, &[splits, b, t, h, d], parts, DType::F32);
         let (state, state_ref) = tensor(&gpu, &[splits, rows, 2], state, DType::F32);
         let (out, lse) = (poisoned(&gpu, &[b, t, h, d], DType::F32), poisoned(&gpu, &[b, h, t], DType::F32));
-        let slots = [parts.slot(), state.slot(), out.slot(), lse.slot()];
-        run(&gpu, |pass| merge_splits(pass, &dims, splits as u32, 1.25, slots));
+        let slots = [parts.range(), state.range(), out.range(), lse.range()];
+        run(&gpu, |pass| combine_splits(pass, &plain(dims, Some(dropout)), splits as u32, slots));
         let mut expected = vec![0.0; rows * d];
         let mut expected_lse = Vec::new();
         for row in 0..rows {
@@ -364,7 +366,7 @@ fn merge_splits_is_the_references() {
                 (pair[0], pair[1], parts_ref.data()[(i * rows + at) * d..][..d].to_vec())
             };
             let parts: Vec<_> = (0..splits).map(part).collect();
-            let (mean, row_lse) = reference::merge_splits(&parts, f64::from(1.25f32));
+            let (mean, row_lse) = reference::combine_splits(&parts, f64::from(1.25f32));
             expected[at * d..][..d].copy_from_slice(&mean);
             expected_lse.push(row_lse);
         }
@@ -377,14 +379,20 @@ fn merge_splits_is_the_references() {
 fn peak_really_does_its_multiply_adds() {
     let gpu = gpu();
     for (length, iterations) in [(1, 1), (63, 2), (64, 5), (1000, 40)] {
-        for accumulators in super::super::peak::ACCUMULATORS {
+        for accumulators in crate::kernels::fma_peak::ACCUMULATORS {
             let y = poisoned(&gpu, &[length], DType::F32);
             run(&gpu, |pass| {
-                super::super::peak::peak(pass, [accumulators, iterations], [0.75, -0.5], y.slot(), length)
+                crate::kernels::fma_peak::fma_peak(
+                    pass,
+                    [accumulators, iterations],
+                    [0.75, -0.5],
+                    y.range(),
+                    length,
+                )
             });
-            let counted = super::super::peak::multiply_adds(accumulators, iterations);
+            let counted = crate::kernels::fma_peak::multiply_adds(accumulators, iterations);
             let steps = counted as usize / (4 * accumulators as usize);
-            let expected = reference::peak(length, accumulators as usize, steps, 0.75, -0.5);
+            let expected = reference::fma_peak(length, accumulators as usize, steps, 0.75, -0.5);
             check(&format!("peak {length} × {accumulators}, {iterations} iterations"), &y, &expected, 1e-5);
         }
     }
@@ -392,8 +400,8 @@ fn peak_really_does_its_multiply_adds() {
 
 #[test]
 fn gates_and_their_gradients_are_the_references() {
-    use super::super::gate::gate;
-    use super::super::gate_backward::gate_backward;
+    use crate::kernels::elementwise::gate::gate;
+    use crate::kernels::elementwise::gate_backward::gate_backward;
     let gpu = gpu();
     for count in [1, 63, 64, 1000] {
         let scaled = |seed, scale: f32| values(count, seed).iter().map(|x| scale * x).collect::<Vec<_>>();
@@ -401,12 +409,12 @@ fn gates_and_their_gradients_are_the_references() {
         let (out, out_ref) = tensor(&gpu, &[count], scaled(2, 1.0), DType::F32);
         let (d_gated, d_ref) = tensor(&gpu, &[count], scaled(3, 2.0), DType::F32);
         let gated = poisoned(&gpu, &[count], DType::F32);
-        run(&gpu, |pass| gate(pass, [&z, &out, &gated].map(Tensor::slot), count));
+        run(&gpu, |pass| gate(pass, [&z, &out, &gated].map(Tensor::range), count));
         let (gate_ref, gated_ref) = reference::gate(z_ref.data(), out_ref.data());
         check("gate", &z, &gate_ref, 1e-6);
         check("gated", &gated, &gated_ref, 1e-6);
         let penalty = [0.3f32, 0.7];
-        run(&gpu, |pass| gate_backward(pass, [&z, &out, &d_gated].map(Tensor::slot), count, penalty));
+        run(&gpu, |pass| gate_backward(pass, [&z, &out, &d_gated].map(Tensor::range), count, penalty));
         let (d_out, d_z) =
             reference::gate_backward(&gate_ref, out_ref.data(), d_ref.data(), penalty.map(f64::from));
         check("d_out", &d_gated, &d_out, 1e-6);
@@ -415,7 +423,7 @@ fn gates_and_their_gradients_are_the_references() {
 }
 
 #[test]
-fn tame_values_stay_and_wild_ones_become_0() {
+fn finite_values_stay_and_others_become_0() {
     let gpu = gpu();
     for count in [1, 64, 65, 1000] {
         let mut data = values(count, 1);
@@ -423,8 +431,15 @@ fn tame_values_stay_and_wild_ones_become_0() {
             data[i] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0][i / 7 % 4];
         }
         let x = tensor(&gpu, &[count], data.clone(), DType::F32).0;
-        run(&gpu, |pass| super::super::tame::tame(pass, x.slot(), count));
+        run(&gpu, |pass| {
+            crate::kernels::attention::masks::zero_nonfinite::zero_nonfinite(pass, x.range(), count)
+        });
         let data: Vec<f64> = data.iter().map(|&x| f64::from(x)).collect();
-        assert_eq!(read(&x), reference::tame(&data));
+        assert_eq!(read(&x), reference::zero_nonfinite(&data));
     }
+}
+
+/// A problem in which every query sees every key.
+fn plain(dims: Dims, dropout: Option<Dropout>) -> Problem {
+    Problem { dims, visibility: Rule::default(), score: Score::scaled(1.0), dropout }
 }

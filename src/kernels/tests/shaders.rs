@@ -5,18 +5,18 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use super::super::{FLOATS, Variant, all};
 use super::has_matrices;
-use crate::gpu::kernel::ENTRY;
+use crate::gpu::shader::ENTRY;
 use crate::gpu::{Binding, Constant, element_constant};
+use crate::kernels::{FLOATS, Variant, all};
 
 /// Constants that go with every form and every head.
-const FREE: [&str; 4] = ["DROPOUT", "WEIGH", "HAS_BIAS", "GATE"];
+const FREE: [&str; 4] = ["DROPOUT", "GUARD_NONFINITE", "HAS_BIAS", "GATE"];
 
 /// One variant in so many is compiled to the end, which takes a second; each form is in it.
 const COMPILED: usize = 5;
 
-/// Every variant but those in matrix units, which browsers don't have, as JSON. Where there are too many to list, each operand
+/// Every variant but those in cooperative matrices, which browsers don't have, as JSON. Where there are too many to list, each operand
 /// has each type and each flag is on and off in each form.
 #[wasm_bindgen]
 #[allow(unreachable_pub)]
@@ -37,7 +37,7 @@ pub fn shaders() -> String {
                 if seen.insert(name.clone()) || compiled {
                     shaders.push(json!({
                         "name": name,
-                        "code": kernel.wgsl(&constants),
+                        "code": kernel.wgsl(&constants).unwrap(),
                         "entryPoint": ENTRY,
                         "bindings": bindings,
                         "compiled": compiled,

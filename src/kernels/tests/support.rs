@@ -1,11 +1,15 @@
 //! What the tests of kernels share: tensors and what the reference sees of them, runs, checks.
 
+use crate::attention::{AttentionMasks, MaskLayout};
 use crate::gpu::Pass;
+use crate::kernels::attention::problem::Problem;
+use crate::kernels::attention::score::Score;
+use crate::kernels::attention::visible::Visibility;
 use crate::reference;
 use crate::shapes::{Dims, Queries};
 pub(crate) use crate::testing::compare::compare;
 pub(super) use crate::testing::sampler::{CaseSampler, Extent};
-use crate::{Array, DType, Gpu, Tensor};
+use crate::{Array, DType, Dropout, Gpu, Tensor};
 
 pub(crate) const POISON: f32 = 7.0e33;
 
@@ -86,4 +90,32 @@ pub(crate) fn poison(tensor: &Tensor) {
         tensor.offset(),
         bytemuck::cast_slice(&vec![POISON; count]),
     );
+}
+
+/// The masks on the GPU: attention, query, value, key.
+pub(super) fn mask_tensors(gpu: &Gpu, visibility: &reference::Visibility<'_>) -> [Option<Tensor>; 4] {
+    let reference::Visibility { attention_mask, query_mask, value_mask, key_mask, .. } = *visibility;
+    [attention_mask, query_mask, value_mask, key_mask]
+        .map(|mask| mask.map(|mask| pollster::block_on(Tensor::from_mask(gpu, mask)).unwrap()))
+}
+
+/// A problem with this visibility and these masks, and how those are laid out; with bits of non-finite keys where something
+/// may hide a key.
+pub(super) fn problem<'a>(
+    gpu: &Gpu,
+    dims: Dims,
+    visibility: &reference::Visibility<'_>,
+    masks: &'a [Option<Tensor>; 4],
+    scale: f32,
+    dropout: Option<Dropout>,
+) -> (Problem, MaskLayout<'a>) {
+    let [attention_mask, query_mask, value_mask, key_mask] = masks.each_ref().map(Option::as_ref);
+    let masks = AttentionMasks { attention_mask, query_mask, value_mask, key_mask };
+    let window = visibility.window.map_or(0, |window| window as u32);
+    let positions = Visibility::of_positions(visibility.causal, visibility.q_offset as u32, window);
+    let mut layout = MaskLayout::new("test", gpu, masks, positions, &dims).unwrap();
+    if layout.visibility.hides() || dropout.is_some() {
+        layout = layout.with_nonfinite_keys(&dims);
+    }
+    (Problem { dims, visibility: layout.visibility, score: Score::scaled(scale), dropout }, layout)
 }

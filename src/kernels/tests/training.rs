@@ -1,16 +1,16 @@
 //! The kernels of training terms on a GPU against their reference functions, over awkward sizes and poisoned outputs.
 
-use super::super::adam::{Adam, adam};
-use super::super::constrain::{Rule, constrain};
-use super::super::l1_l2_backward::l1_l2_backward;
-use super::super::normalize::{Vectors, normalize};
-use super::super::normalize_backward::normalize_backward;
-use super::super::off_diagonal_sign::off_diagonal_sign;
-use super::super::sgd::{Sgd, sgd};
-use super::super::squared_error_backward::squared_error_backward;
-use super::super::sums::{Map, Sums, column_sums, sums};
-use super::super::transpose::transpose;
 use super::support::*;
+use crate::kernels::elementwise::sums::{Map, Sums, column_sums, sums};
+use crate::kernels::elementwise::transpose::transpose;
+use crate::kernels::training::adam::{Adam, adam};
+use crate::kernels::training::constrain::{Rule, constrain};
+use crate::kernels::training::l1_l2_backward::l1_l2_backward;
+use crate::kernels::training::normalize::{Vectors, normalize};
+use crate::kernels::training::normalize_backward::normalize_backward;
+use crate::kernels::training::off_diagonal_sign::off_diagonal_sign;
+use crate::kernels::training::sgd::{Sgd, sgd};
+use crate::kernels::training::squared_error_backward::squared_error_backward;
 use crate::reference::{self, AdamStep, SgdStep};
 use crate::{Array, Constraint, DType};
 #[cfg(target_arch = "wasm32")]
@@ -50,8 +50,9 @@ fn sums_are_the_references() {
                 let y = poisoned(&gpu, &[outer * inner], DType::F32);
                 let (start, start_ref) = tensor(&gpu, &[outer * inner], values(outer * inner, 3), DType::F32);
                 let y = if accumulate { &start } else { &y };
-                let (factor, other) = (0.75, Some(other.slot()));
-                let operands = Sums { x: x.slot(), other, shape, map: *map, factor, accumulate, y: y.slot() };
+                let (factor, other) = (0.75, Some(other.range()));
+                let operands =
+                    Sums { x: x.range(), other, shape, map: *map, factor, accumulate, y: y.range() };
                 run(&gpu, |pass| sums(pass, &operands));
                 let mut expected: Vec<f64> =
                     reference::sums(x_ref.data(), shape, mapped).iter().map(|sum| 0.75 * sum).collect();
@@ -78,7 +79,8 @@ fn sums_of_ten_million_are_exact_to_a_millionth_and_the_same_every_time() {
     let mut all = Vec::new();
     for _ in 0..2 {
         let (map, shape, factor) = (Map::Value, [1, count / 2, 2], 1.0);
-        let operands = Sums { x: x.slot(), other: None, shape, map, factor, accumulate: false, y: y.slot() };
+        let operands =
+            Sums { x: x.range(), other: None, shape, map, factor, accumulate: false, y: y.range() };
         run(&gpu, |pass| sums(pass, &operands));
         all.push(read(&y));
         poison(&y);
@@ -96,7 +98,7 @@ fn column_sums_are_the_references_in_windows_too() {
         for [m, n] in [[1, 1], [1, 300], [65, 1], [1000, 7], [5000, 13], [70, 130]] {
             let (dy, dy_ref) = tensor(&gpu, &[m, n], values(m * n, 1), DType::F32);
             let y = poisoned(&gpu, &[n], DType::F32);
-            run(&gpu, |pass| column_sums(pass, dy.slot(), [m, n], y.slot()));
+            run(&gpu, |pass| column_sums(pass, dy.range(), [m, n], y.range()));
             let expected = reference::sums(dy_ref.data(), [1, m, n], |_, x| x);
             check(&format!("columns of {m}×{n}, {window}"), &y, &expected, 1e-5);
         }
@@ -110,7 +112,7 @@ fn a_row_that_fits_no_binding_is_refused() {
     let (dy, _) = tensor(&gpu, &[9, 300], values(2700, 1), DType::F32);
     let y = poisoned(&gpu, &[300], DType::F32);
     let refused =
-        pollster::block_on(gpu.submit("test", |pass| column_sums(pass, dy.slot(), [9, 300], y.slot())));
+        pollster::block_on(gpu.submit("test", |pass| column_sums(pass, dy.range(), [9, 300], y.range())));
     assert!(refused.unwrap_err().to_string().contains("a row"));
 }
 
@@ -118,10 +120,10 @@ fn a_row_that_fits_no_binding_is_refused() {
 fn transpose_is_the_references() {
     let gpu = gpu();
     for [rows, columns] in [[1, 1], [1, 77], [33, 1], [32, 32], [31, 65], [100, 37], [3, 1000]] {
-        for dtype in super::super::FLOATS {
+        for dtype in crate::kernels::FLOATS {
             let (x, x_ref) = tensor(&gpu, &[rows, columns], values(rows * columns, 1), dtype);
             let y = poisoned(&gpu, &[columns, rows], DType::F32);
-            run(&gpu, |pass| transpose(pass, (x.slot(), dtype), [rows, columns], y.slot()));
+            run(&gpu, |pass| transpose(pass, x.operand(), [rows, columns], y.range()));
             assert_eq!(read(&y), reference::transpose(x_ref.data(), [rows, columns]), "{rows}×{columns}");
         }
     }
@@ -137,7 +139,7 @@ fn l1_l2_backward_is_the_references() {
             data[count / 2] = 0.0;
             let (x, x_ref) = tensor(&gpu, &[count], data, DType::F32);
             let (gradient, start) = tensor(&gpu, &[count], values(count, 2), DType::F32);
-            run(&gpu, |pass| l1_l2_backward(pass, [0.5, 0.3], x.slot(), gradient.slot(), count));
+            run(&gpu, |pass| l1_l2_backward(pass, [0.5, 0.3], x.range(), gradient.range(), count));
             let mut expected = reference::l1_l2_backward(x_ref.data(), 0.5, f64::from(0.3f32));
             expected.iter_mut().zip(start.data()).for_each(|(sum, start)| *sum += start);
             check(&format!("gradient of {count}, {window}"), &gradient, &expected, 1e-6);
@@ -154,9 +156,9 @@ fn squared_error_backward_is_the_references() {
             let (output, output_ref) = tensor(&gpu, &[count], values(count, 1), DType::F32);
             let (target, target_ref) = tensor(&gpu, &[count], values(count, 2), DType::F32);
             let gradient = poisoned(&gpu, &[count], DType::F32);
-            let operands = [output.slot(), target.slot()];
+            let operands = [output.range(), target.range()];
             let factor = 2.0 / count as f32;
-            run(&gpu, |pass| squared_error_backward(pass, factor, operands, gradient.slot(), count));
+            run(&gpu, |pass| squared_error_backward(pass, factor, operands, gradient.range(), count));
             let (_, expected) = reference::squared_error_backward(output_ref.data(), target_ref.data());
             check(&format!("gradient of {count}, {window}"), &gradient, &expected, 1e-6);
         }
@@ -172,7 +174,7 @@ fn off_diagonal_sign_is_the_references() {
             let mut data = values(size * size, 1);
             data[size / 2] = 0.0;
             let (p, p_ref) = tensor(&gpu, &[size, size], data, DType::F32);
-            run(&gpu, |pass| off_diagonal_sign(pass, 0.25, p.slot(), size));
+            run(&gpu, |pass| off_diagonal_sign(pass, 0.25, p.range(), size));
             assert_eq!(read(&p), reference::off_diagonal_sign(p_ref.data(), size, 0.25), "{size}, {window}");
         }
     }
@@ -211,7 +213,7 @@ fn normalize_and_its_backward_are_the_references() {
             let squares = of_rows(&|x| x.iter().map(|x| x * x).sum());
             let (squares, _) = tensor(&gpu, &[count], squares, DType::F32);
             let n = poisoned(&gpu, &[total], DType::F32);
-            run(&gpu, |pass| normalize(pass, &vectors, x.slot(), squares.slot(), n.slot()));
+            run(&gpu, |pass| normalize(pass, &vectors, x.range(), squares.range(), n.range()));
             let expected = reference::normalize(&rows).concat();
             check(&format!("{sizes:?} normalized, {columns}"), &n, &expected, 1e-6);
 
@@ -222,8 +224,8 @@ fn normalize_and_its_backward_are_the_references() {
                 dots.map(|(n, dn)| n.iter().zip(dn).map(|(n, dn)| n * dn).sum::<f64>() as f32).collect();
             let (dots, _) = tensor(&gpu, &[count], dots, DType::F32);
             let (dx, start) = tensor(&gpu, &sizes, values(total, 3), DType::F32);
-            let (operands, sums) = ([n.slot(), dn.slot()], [squares.slot(), dots.slot()]);
-            run(&gpu, |pass| normalize_backward(pass, &vectors, operands, sums, dx.slot()));
+            let (operands, sums) = ([n.range(), dn.range()], [squares.range(), dots.range()]);
+            run(&gpu, |pass| normalize_backward(pass, &vectors, operands, sums, dx.range()));
             let backward = |(x, dn): (&Vec<f64>, &[f64])| reference::normalize_backward(x, dn);
             let added: Vec<_> = rows.iter().zip(dn_ref.data().chunks(length)).flat_map(backward).collect();
             let added = if columns { reference::transpose(&added, [count, length]) } else { added };
@@ -266,7 +268,7 @@ fn constrain_is_the_references() {
                 let squares = squares.into_iter().map(|square| square as f32).collect();
                 let (squares, _) = tensor(&gpu, &[vectors], squares, DType::F32);
                 let groups = [(a, !middle), (b, middle), (c, !middle)];
-                run(&gpu, |pass| constrain(pass, rule, &groups, squares.slot(), w.slot()));
+                run(&gpu, |pass| constrain(pass, rule, &groups, squares.range(), w.range()));
                 let expected = reference::constrain(&w_ref, &constraint);
                 check(&format!("{a}×{b}×{c} {constraint:?}"), &w, expected.data(), 1e-6);
             }
@@ -294,10 +296,10 @@ fn sgd_is_the_references() {
             let (variable, variable_ref) = tensor(&gpu, &[count], values(count, 2), DType::F32);
             let (velocity, velocity_ref) = tensor(&gpu, &[count], values(count, 3), DType::F32);
             let (norm, clipped) = clipped(&gpu, &gradient_ref);
-            let clip = (flags & 4 == 4).then(|| (norm.slot(), 0.5));
+            let clip = (flags & 4 == 4).then(|| (norm.range(), 0.5));
             let step = Sgd { learning_rate: 0.1, weight_decay: 0.2, momentum, nesterov };
-            let slots = (variable.slot(), (momentum > 0.0).then(|| velocity.slot()));
-            run(&gpu, |pass| sgd(pass, &step, gradient.slot(), clip, slots, count));
+            let ranges = (variable.range(), (momentum > 0.0).then(|| velocity.range()));
+            run(&gpu, |pass| sgd(pass, &step, gradient.range(), clip, ranges, count));
             let step = SgdStep {
                 learning_rate: rounded(0.1),
                 weight_decay: rounded(0.2),
@@ -324,7 +326,7 @@ fn adam_is_the_references() {
             let squares = values(count, 4).into_iter().map(|x| x * x).collect();
             let (velocity, velocity_ref) = tensor(&gpu, &[count], squares, DType::F32);
             let (norm, clipped) = clipped(&gpu, &gradient_ref);
-            let clip = is_clipped.then(|| (norm.slot(), 0.5));
+            let clip = is_clipped.then(|| (norm.range(), 0.5));
             let (betas, t) = ([0.75, 0.875f64], 3);
             let alpha = 0.1 * (1.0 - betas[1].powi(t)).sqrt() / (1.0 - betas[0].powi(t));
             let step = Adam {
@@ -334,8 +336,8 @@ fn adam_is_the_references() {
                 shares: [0.25, 0.125],
                 epsilon: 1e-3,
             };
-            let slots = [variable.slot(), momentum.slot(), velocity.slot()];
-            run(&gpu, |pass| adam(pass, &step, gradient.slot(), clip, slots, count));
+            let ranges = [variable.range(), momentum.range(), velocity.range()];
+            run(&gpu, |pass| adam(pass, &step, gradient.range(), clip, ranges, count));
             let (learning_rate, weight_decay) = (rounded(0.1), rounded(0.2));
             let step = AdamStep { learning_rate, weight_decay, betas, epsilon: rounded(1e-3), t: t as u64 };
             let mut expected = [variable_ref, momentum_ref, velocity_ref].map(Array::into_data);
@@ -359,15 +361,15 @@ fn a_norm_that_is_not_finite_makes_the_variable_nan() {
     for norm in [f32::INFINITY, f32::NAN] {
         let (norm, _) = tensor(&gpu, &[1], vec![norm], DType::F32);
         let (gradient, _) = tensor(&gpu, &[3], vec![1.0, 0.0, -2.0], DType::F32);
-        let clip = Some((norm.slot(), 1.0));
+        let clip = Some((norm.range(), 1.0));
         let new = || tensor(&gpu, &[3], vec![1.0, 2.0, 3.0], DType::F32).0;
         let [plain, variable, momentum, velocity] = [new(), new(), new(), new()];
         let step = Sgd { learning_rate: 0.1, weight_decay: 0.0, momentum: 0.0, nesterov: false };
-        run(&gpu, |pass| sgd(pass, &step, gradient.slot(), clip, (plain.slot(), None), 3));
+        run(&gpu, |pass| sgd(pass, &step, gradient.range(), clip, (plain.range(), None), 3));
         let step =
             Adam { learning_rate: 0.1, weight_decay: 0.0, alpha: 0.1, shares: [0.1; 2], epsilon: 1e-7 };
-        let slots = [variable.slot(), momentum.slot(), velocity.slot()];
-        run(&gpu, |pass| adam(pass, &step, gradient.slot(), clip, slots, 3));
+        let ranges = [variable.range(), momentum.range(), velocity.range()];
+        run(&gpu, |pass| adam(pass, &step, gradient.range(), clip, ranges, 3));
         assert!(read(&plain).iter().chain(&read(&variable)).all(|x| x.is_nan()));
     }
 }
@@ -379,7 +381,7 @@ fn cast_in_windows_is_the_references() {
     for (from, to) in [(DType::F32, DType::F16), (DType::Bf16, DType::F32), (DType::F16, DType::Bf16)] {
         let (x, x_ref) = tensor(&gpu, &[1501], values(1501, 1), from);
         let y = poisoned(&gpu, &[1501], to);
-        run(&gpu, |pass| super::super::cast::cast(pass, (x.slot(), from), (y.slot(), to), 1501));
+        run(&gpu, |pass| crate::kernels::elementwise::cast::cast(pass, x.operand(), y.operand(), 1501));
         assert_eq!(read(&y), reference::cast(&x_ref, to).data(), "{from} to {to}");
     }
 }

@@ -1,10 +1,10 @@
 //! Operands larger than one binding, with bindings made small instead of operands large.
 
-use super::super::attention_forward::{AttentionForward, FORMS, attention_forward};
-use super::super::linear::{self, Linear, linear};
-use super::super::pack_mask::pack_mask;
 use super::support::*;
-use crate::mask::Masks;
+use crate::kernels::attention::forward::forms::FORMS;
+use crate::kernels::attention::forward::{Operands, attention_forward};
+use crate::kernels::attention::masks::pack_mask::pack_mask;
+use crate::kernels::linear::{self, Linear, linear};
 use crate::reference::{self, Visibility};
 use crate::{DType, Tensor};
 #[cfg(target_arch = "wasm32")]
@@ -24,18 +24,17 @@ fn linear_in_windows_of_rows_is_the_references() {
             let (w, w_ref) = tensor(&gpu, &[k, n], values(k * n, 2), DType::F32);
             let (gated, gated_ref) = tensor(&gpu, &[m, n], values(m * n, 3), DType::F32);
             let y = poisoned(&gpu, &[m, n], DType::F32);
-            let operands = Linear {
-                x: (x.slot(), x_type),
-                w: w.slot(),
+            let problem = Linear { sizes: [m, k, n], x: x_type, w: DType::F32 };
+            let operands = linear::Operands {
+                x: x.operand(),
+                w: w.operand(),
                 bias: None,
-                w_type: DType::F32,
-                gated: Some(gated.slot()),
-                y: y.slot(),
+                multiplicand: Some(gated.range()),
+                y: y.range(),
                 add: false,
-                sizes: [m, k, n],
             };
             let before = gpu.usage().dispatches;
-            run(&gpu, |pass| linear(pass, &operands, linear::FORMS[0]));
+            run(&gpu, |pass| linear(pass, &problem, &operands, linear::forms::FORMS[0]));
             assert!(gpu.usage().dispatches > before + 1, "it was not split");
             let (x, w, gated) = (x_ref.data(), w_ref.data(), gated_ref.data());
             let expected = reference::gated_linear(x, w, None, gated, [m, k, n]);
@@ -48,10 +47,18 @@ fn linear_in_windows_of_rows_is_the_references() {
 fn attention_in_windows_of_batches_queries_and_keys_is_the_references() {
     let gpu = gpu();
     gpu.set_window_bytes(WINDOW);
-    // Batches that fit one at a time, or two; queries and keys that do not fit.
-    for (case, sizes) in
-        [[5, 7, 9, 4, 2, 16], [2, 50, 70, 4, 2, 30], [1, 40, 300, 2, 1, 64]].into_iter().enumerate()
-    {
+    let (direct, split) =
+        ("direct 1x8 lanes of 16x8", "direct 1x8 lanes of 2x8, keys split for 8 workgroups");
+    for (sizes, form) in [
+        // Batches that fit one at a time, or two; queries and keys that do not fit.
+        ([5, 7, 9, 4, 2, 16], direct),
+        ([2, 50, 70, 4, 2, 30], "direct 1x8 lanes of 12x16"),
+        ([1, 40, 300, 2, 1, 64], direct),
+        // Keys split over workgroups: of batches that do not fit together, and keys that do not fit.
+        ([5, 2, 70, 2, 1, 16], split),
+        ([2, 2, 300, 2, 1, 16], split),
+    ] {
+        let form = *FORMS.iter().find(|known| known.name == form).unwrap();
         let [b, t, s, h, hkv, d] = sizes;
         let dims = dims(sizes);
         let (q, q_ref) = tensor(&gpu, &[b, t, h, d], values(b * t * h * d, 1), DType::F32);
@@ -68,36 +75,21 @@ fn attention_in_windows_of_batches_queries_and_keys_is_the_references() {
                 value_mask: None,
                 key_mask: (flags & 2 == 2).then_some(&key_mask),
             };
-            let upload = |mask| pollster::block_on(Tensor::from_mask(&gpu, mask)).unwrap();
-            let uploaded = [visibility.attention_mask, visibility.key_mask].map(|mask| mask.map(upload));
-            let masks = Masks {
-                attention_mask: uploaded[0].as_ref(),
-                key_mask: uploaded[1].as_ref(),
-                causal: visibility.causal,
-                q_offset: visibility.q_offset as u32,
-                sliding_window: visibility.window,
-                ..Masks::default()
-            };
+            let masks = mask_tensors(&gpu, &visibility);
+            let (problem, layout) = problem(&gpu, dims, &visibility, &masks, 0.8, None);
             let (out, lse) =
                 (poisoned(&gpu, &[b, t, h, d], DType::F32), poisoned(&gpu, &[b, h, t], DType::F32));
             run(&gpu, |pass| {
-                let (packed, bits) = masks.pack("test", pass, &dims, Some((v.slot(), DType::F32)), false)?;
-                let operands = AttentionForward {
-                    q: (q.slot(), DType::F32),
-                    k: (k.slot(), DType::F16),
-                    v: (v.slot(), DType::F32),
-                    masks: (packed, bits.slot()),
-                    scale: 0.8,
-                    dropout: None,
-                    out: out.slot(),
-                    lse: lse.slot(),
-                };
-                attention_forward(pass, &dims, &operands, FORMS[1 + case % 2])
+                let mask_bits = layout.pack(pass, &dims, v.operand())?;
+                let (q, k, v) = (q.operand(), k.operand(), v.operand());
+                let operands =
+                    Operands { q, k, v, mask_bits: mask_bits.range(), out: out.range(), lse: lse.range() };
+                attention_forward(pass, &problem, &operands, form)
             });
             let options = reference::AttentionOptions { scale: f64::from(0.8f32), visibility, dropout: None };
             let expected = reference::attention_forward(&q_ref, &k_ref, &v_ref, &options).unwrap();
-            check(&format!("out {sizes:?} {flags}"), &out, expected.output.data(), 1e-5);
-            check(&format!("lse {sizes:?} {flags}"), &lse, &expected.lse, 1e-5);
+            check(&format!("out {sizes:?} {flags} {}", form.name), &out, expected.output.data(), 1e-5);
+            check(&format!("lse {sizes:?} {flags} {}", form.name), &lse, &expected.lse, 1e-5);
         }
     }
 }
@@ -111,7 +103,7 @@ fn masks_in_windows_of_rows_are_packed_whole() {
     let tensor = pollster::block_on(Tensor::from_mask(&gpu, &mask)).unwrap();
     let bits = poisoned(&gpu, &[rows * 4], DType::F32);
     let before = gpu.usage().dispatches;
-    run(&gpu, |pass| pack_mask(pass, tensor.slot(), None, bits.slot(), [rows, length, 0]));
+    run(&gpu, |pass| pack_mask(pass, tensor.range(), None, bits.range(), [rows, length, 0]));
     assert!(gpu.usage().dispatches > before + 1, "it was not split");
     let got: Vec<u32> =
         pollster::block_on(bits.to_vec::<f32>()).unwrap().into_iter().map(f32::to_bits).collect();

@@ -138,7 +138,7 @@ fn constraints_are_keras() {
         let w = find("variable/query/kernel");
         let shape = w.shape().to_vec();
         let (w, _) = tensor(&gpu, &shape, w.into_data(), DType::F32);
-        run(&gpu, |pass| super::super::constraint::record(pass, &row.constraint(), w.slot(), &shape));
+        run(&gpu, |pass| super::super::constraint::record(pass, &row.constraint(), w.range(), &shape));
         let expected = find(&format!("{}/constrained", row.name)).to_f64();
         check(&row.name, &w, expected.data(), 1e-6);
     }
@@ -155,9 +155,9 @@ fn regularizers_are_keras() {
         let zeros = |shape: &[usize]| tensor(&gpu, shape, vec![0.0; shape.iter().product()], DType::F32).0;
         let (loss, gradient) = (zeros(&[1]), zeros(&shape));
         run(&gpu, |pass| {
-            let penalized = Penalized::weight("query/kernel", x.slot(), &shape);
-            record_loss(pass, &row.regularizer(), &penalized, 1.0, loss.slot())?;
-            record_gradient(pass, &row.regularizer(), &penalized, 1.0, gradient.slot())
+            let penalized = Penalized::weight("query/kernel", x.range(), &shape);
+            record_loss(pass, &row.regularizer(), &penalized, 1.0, loss.range())?;
+            record_gradient(pass, &row.regularizer(), &penalized, 1.0, gradient.range())
         });
         let expected = |what| find(&format!("{}/{what}", row.name)).to_f64();
         check(&format!("{}: loss", row.name), &loss, expected("loss").data(), 1e-6);

@@ -27,9 +27,9 @@ fn got(regularizer: &Regularizer, name: &str, x: &Tensor) -> [Vec<f64>; 2] {
     let ones = vec![1.0; x.shape().iter().product()];
     let (gradient, _) = tensor(gpu, x.shape(), ones, DType::F32);
     run(gpu, |pass| {
-        let penalized = Penalized::weight(name, x.slot(), x.shape());
-        record_loss(pass, regularizer, &penalized, 2.0, loss.slot())?;
-        record_gradient(pass, regularizer, &penalized, 2.0, gradient.slot())
+        let penalized = Penalized::weight(name, x.range(), x.shape());
+        record_loss(pass, regularizer, &penalized, 2.0, loss.range())?;
+        record_gradient(pass, regularizer, &penalized, 2.0, gradient.range())
     });
     [read(&loss), read(&gradient)]
 }
@@ -90,8 +90,8 @@ fn wrong_regularizers_are_refused_by_name() {
     let orthogonal = &regularizers()[3];
     for (shape, row_axes) in [(&[24][..], Some(1)), (&[2, 3, 2, 2], Some(1)), (&[2, 3, 4], None)] {
         let (x, _) = tensor(&gpu, shape, values(24, 1), DType::F32);
-        let penalized = Penalized { name: "query/kernel", x: x.slot(), shape, row_axes };
-        let refused = gpu.submit("test", |pass| record_loss(pass, orthogonal, &penalized, 1.0, x.slot()));
+        let penalized = Penalized { name: "query/kernel", x: x.range(), shape, row_axes };
+        let refused = gpu.submit("test", |pass| record_loss(pass, orthogonal, &penalized, 1.0, x.range()));
         let message = block_on(refused).unwrap_err().to_string();
         assert!(message.contains("query/kernel") && message.contains("rank 2"), "{message}");
     }
@@ -129,7 +129,7 @@ fn constraints_are_the_references_over_every_set_of_axes() {
                 Constraint::NonNeg,
             ] {
                 let (w, w_ref) = tensor(&gpu, shape, values(count, 1), DType::F32);
-                run(&gpu, |pass| super::super::constraint::record(pass, &constraint, w.slot(), shape));
+                run(&gpu, |pass| super::super::constraint::record(pass, &constraint, w.range(), shape));
                 let expected = reference::constrain(&w_ref, &constraint);
                 check(&format!("{constraint:?} of {shape:?}"), &w, expected.data(), 1e-6);
             }

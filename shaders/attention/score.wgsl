@@ -1,0 +1,11 @@
+// The score of a query and a key: what is made of the product q·k before the softmax.
+
+/// The scores of four products.
+fn score(product: vec4<f32>) -> vec4<f32> {
+    return product * params.problem.score.scale;
+}
+
+/// The gradients of four products, given those of their scores.
+fn score_backward(d_score: vec4<f32>, product: vec4<f32>) -> vec4<f32> {
+    return d_score * params.problem.score.scale;
+}

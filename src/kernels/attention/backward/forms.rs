@@ -1,0 +1,86 @@
+//! The forms of the gradients of attention: their table, the defaults, and which are worth measuring.
+
+use super::interface::{Form, Role};
+use super::lanes::Lanes;
+use crate::gpu::Capabilities;
+
+/// The forms to choose from, in the order in which they are tried.
+pub(crate) static FORMS: [Form; 8] = [
+    // For adapters that are CPUs: a row of lanes is a vector of theirs, and multiply-adds per load decide.
+    Form { name: "direct 1x8 lanes of 16x8", layout: &Lanes::direct([1, 8, 16, 2]) },
+    Form { name: "direct 1x8 lanes of 8x8", layout: &Lanes::direct([1, 8, 8, 2]) },
+    Form { name: "direct 1x8 lanes of 8x16", layout: &Lanes::direct([1, 8, 8, 4]) },
+    Form { name: "direct 1x8 lanes of 4x8", layout: &Lanes::direct([1, 8, 4, 2]) },
+    // For GPUs.
+    Form { name: "staged 8x8 lanes of 2x4", layout: &Lanes::staged([8, 8, 2, 1]) },
+    Form { name: "direct 8x8 lanes of 4x4", layout: &Lanes::direct([8, 8, 4, 1]) },
+    Form { name: "direct 8x8 lanes of 4x8", layout: &Lanes::direct([8, 8, 4, 2]) },
+    // For wide heads.
+    Form { name: "direct 4x16 lanes of 4x4", layout: &Lanes::direct([4, 16, 4, 1]) },
+];
+
+/// What is taken where no other form fits.
+const LAST_RESORT: &str = "direct 1x8 lanes of 4x8";
+
+/// The form that is taken unmeasured for so many rows; `None` where none fits.
+pub(super) fn default_form(
+    role: Role,
+    rows: usize,
+    head_dim: usize,
+    device: &Capabilities<'_>,
+) -> Option<Form> {
+    let order: &[&str] = match (device.kind.is_cpu(), rows) {
+        (true, 0..=4) => &[],
+        (true, 5..=8) => &["direct 1x8 lanes of 8x8"],
+        (true, _) => &["direct 1x8 lanes of 16x8", "direct 1x8 lanes of 8x8"],
+        (false, _) => &["staged 8x8 lanes of 2x4", "direct 8x8 lanes of 4x4", "direct 4x16 lanes of 4x4"],
+    };
+    let named = |name: &&str| FORMS.iter().find(|form| form.name == *name).copied();
+    let mut fitting = order.iter().filter_map(named).filter(|form| form.fits(role, head_dim, device));
+    let whole = fitting.find(|form| form.layout.chunks(head_dim) == 1);
+    whole.or_else(|| named(&LAST_RESORT).filter(|form| form.fits(role, head_dim, device)))
+}
+
+impl Form {
+    /// Whether heads of this width run in this form on such a device.
+    pub(crate) fn fits(&self, role: Role, head_dim: usize, device: &Capabilities<'_>) -> bool {
+        self.layout.fits(role, head_dim, device)
+            && self.layout.kernel().storage_buffers() <= device.limits.max_storage_buffers_per_shader_stage
+    }
+
+    /// Whether it is worth measuring for so many rows.
+    pub(super) fn suits(&self, rows: usize, head_dim: usize) -> bool {
+        let tile = self.layout.tile_rows() as usize;
+        (rows >= tile.div_ceil(2) || tile <= 4) && (self.layout.chunks(head_dim) == 1 || head_dim > 256)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::AdapterKind;
+
+    #[test]
+    fn names_tell_the_forms_and_no_two_are_alike() {
+        for (i, form) in FORMS.iter().enumerate() {
+            assert_eq!(form.name, form.layout.name());
+            assert!(FORMS[..i].iter().all(|other| other.name != form.name));
+        }
+    }
+
+    #[test]
+    fn every_head_has_forms_that_fit() {
+        let limits = wgpu::Limits::default();
+        let device = Capabilities { kind: AdapterKind::Cpu, limits: &limits, matrix: None };
+        for head_dim in [1, 3, 4, 64, 100, 128, 252, 256, 420, 5000] {
+            for role in Role::ALL {
+                assert!(FORMS.iter().filter(|form| form.fits(role, head_dim, &device)).count() > 3);
+                for rows in [1, 5, 9, 1000] {
+                    assert!(default_form(role, rows, head_dim, &device).is_some(), "{head_dim}");
+                }
+                let last = FORMS.iter().find(|form| form.name == LAST_RESORT);
+                assert!(last.is_some_and(|form| form.fits(role, head_dim, &device)));
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! A projection over lanes and registers.
+
+use super::interface::{BINDINGS, Layout, Params, Variant, operands};
+use crate::gpu::{Capabilities, Constant, Kernel, MatrixConfig};
+use crate::kernels::params;
+
+pub(crate) static KERNEL: Kernel = Kernel {
+    name: "linear",
+    file: "linear/lanes",
+    generate: Some(operands),
+    bindings: BINDINGS,
+    workgroup_size: 0,
+    params: params::wgsl::<Params>,
+};
+
+/// Lanes in rows × in columns, and the rows and vectors of four columns that each owns.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lanes {
+    row_lanes: u32,
+    column_lanes: u32,
+    rows: u32,
+    quads: u32,
+    /// Whether x and w are staged in workgroup memory.
+    staged: bool,
+}
+
+impl Lanes {
+    /// Lanes in rows and in columns; rows, and vectors of four columns, of each.
+    pub(super) const fn direct([row_lanes, column_lanes, rows, quads]: [u32; 4]) -> Self {
+        Self { row_lanes, column_lanes, rows, quads, staged: false }
+    }
+
+    pub(super) const fn staged(sizes: [u32; 4]) -> Self {
+        Self { staged: true, ..Self::direct(sizes) }
+    }
+
+    fn count(&self) -> u32 {
+        self.row_lanes * self.column_lanes
+    }
+
+    fn workgroup_bytes(&self) -> u32 {
+        let [rows, columns] = self.tile();
+        if self.staged { 16 * (rows * 5 + 4 * columns) } else { 0 }
+    }
+}
+
+impl Layout for Lanes {
+    fn kernel(&self) -> &'static Kernel {
+        &KERNEL
+    }
+
+    fn tile(&self) -> [u32; 2] {
+        [self.row_lanes * self.rows, self.column_lanes * self.quads * 4]
+    }
+
+    fn fits(&self, device: &Capabilities<'_>) -> bool {
+        self.count() <= device.limits.max_compute_invocations_per_workgroup
+            && self.workgroup_bytes() <= device.limits.max_compute_workgroup_storage_size
+    }
+
+    fn constants(&self, variant: &Variant, _: Option<MatrixConfig>) -> Vec<(&'static str, Constant)> {
+        let mut constants = vec![
+            ("ROW_LANES", Constant::U32(self.row_lanes)),
+            ("COLUMN_LANES", Constant::U32(self.column_lanes)),
+            ("WORKGROUP_SIZE", Constant::U32(self.count())),
+            ("ROWS", Constant::U32(self.rows)),
+            ("QUADS", Constant::U32(self.quads)),
+            ("STAGED", Constant::Bool(self.staged)),
+        ];
+        constants.extend(variant.constants());
+        constants
+    }
+
+    #[cfg(test)]
+    fn name(&self) -> String {
+        let Self { row_lanes, column_lanes, rows, quads, staged } = self;
+        let memory = if *staged { "staged" } else { "direct" };
+        format!("{memory} {row_lanes}x{column_lanes} lanes of {rows}x{}", 4 * quads)
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn variants() -> Vec<crate::kernels::Variant> {
+    use crate::kernels::FLOATS;
+    let mut all = Vec::new();
+    let forms = super::forms::FORMS.iter().filter(|form| !form.layout.uses_matrices());
+    for (i, form) in forms.enumerate() {
+        for flags in 0..8usize {
+            let on = |bit: usize| flags >> bit & 1 == 1;
+            let types = [FLOATS[(i + flags) % 3], FLOATS[(i + flags / 3) % 3]];
+            let variant = Variant { types, aligned: on(0), bias: on(1), gate: on(2) };
+            all.push(form.layout.constants(&variant, None));
+        }
+    }
+    all
+}
