@@ -3,24 +3,34 @@
 mod attention_backward;
 mod attention_case;
 mod attention_forward;
+mod attention_rows;
+mod chained;
+mod combine_splits;
 // naga's writers and files; and browsers have no cooperative matrices.
 #[cfg(not(target_arch = "wasm32"))]
 mod declaration;
+mod elementwise;
+mod linear;
 mod linear_case;
+mod masks;
 #[cfg(not(target_arch = "wasm32"))]
 mod matrix;
-mod numbers;
+mod optimizers;
 #[cfg(target_arch = "wasm32")]
 mod planted;
 #[cfg(target_arch = "wasm32")]
 mod shaders;
+mod sums;
 pub(crate) mod support;
 mod training;
 mod windows;
 
-use crate::gpu::Constant;
+/// Whether a shader needs nothing that only some devices have: neither subgroups nor cooperative matrices.
+fn is_portable(wgsl: &str) -> bool {
+    !wgsl.contains("subgroup") && !has_matrices(wgsl)
+}
 
-/// Whether it is a variant in cooperative matrices.
-fn has_matrices(constants: &[(&'static str, Constant)]) -> bool {
-    constants.iter().any(|(name, _)| *name == "MATRIX")
+/// Whether a shader uses cooperative matrices.
+fn has_matrices(wgsl: &str) -> bool {
+    wgsl.contains("coop_mat")
 }
