@@ -184,7 +184,7 @@ impl GroupedQueryAttention {
 
     /// The dropout of a call, without its seed.
     pub(super) fn dropout_of(&self, options: &CallOptions<'_>) -> Option<Dropout> {
-        (options.training && self.config.dropout > 0.0).then(|| Dropout {
+        (options.training && self.config.dropout > 0.0).then_some(Dropout {
             probability: self.config.dropout,
             seed: 0,
             q_offset: options.q_offset,

@@ -14,11 +14,24 @@ pub(crate) fn steps() -> Vec<Step> {
 
 /// Those for this machine.
 pub(crate) fn native() -> Vec<Step> {
-    vec![
+    let clippy = |targets: &[&'static str]| {
+        cargo([&["clippy", "--workspace"], targets, &["--", "-D", "warnings"]].concat())
+    };
+    let mut steps = vec![
         Step::new("format", cargo(["fmt", "--all", "--check"])).within(10),
-        Step::new("clippy", cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
-            .within(150),
-    ]
+        Step::new("clippy", clippy(&["--all-targets"])).within(150),
+    ];
+    // The other sets of features differ from one of these by modules that do not know each other.
+    for (name, features) in [
+        ("no features", "gqa-features/lint"),
+        ("keras", "gqa-features/lint,gqa-features/keras"),
+        ("training", "gqa-features/lint,gqa-features/training"),
+        ("bench", "gqa-features/lint,gqa-features/bench"),
+    ] {
+        let lint = clippy(&["--example", "some_features", "--features", features]);
+        steps.push(Step::new(format!("clippy with {name}"), lint).within(15).after_success());
+    }
+    steps
 }
 
 /// Lints what browsers run, after [`wasm::prepare_step`]. Debian's compiler for browsers has no clippy: then this only compiles

@@ -1,0 +1,1 @@
+//! Nothing. The package is there for its example, which is the source of the library.
