@@ -31,7 +31,23 @@ pub(crate) fn native() -> Vec<Step> {
         let lint = clippy(&["--example", "some_features", "--features", features]);
         steps.push(Step::new(format!("clippy with {name}"), lint).within(15).after_success());
     }
+    steps.push(Step::doing("crates without features", crates_without_features).within(5));
     steps
+}
+
+/// Fails where attention and the layer alone would compile what only reads and writes files.
+fn crates_without_features() -> Result<(), String> {
+    let tree = ["tree", "--package", "gqa", "--no-default-features", "--edges", "normal", "--prefix", "none"];
+    let output = cargo(tree).output().map_err(|error| format!("cargo tree: {error}"))?;
+    let tree = String::from_utf8_lossy(&output.stdout);
+    let compiled = |name: &str| tree.lines().any(|line| line.split(' ').next() == Some(name));
+    if !output.status.success() || !compiled("wgpu") {
+        return Err(format!("cargo tree: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    match ["hdf5-pure", "safetensors", "zip"].into_iter().find(|name| compiled(name)) {
+        Some(name) => Err(format!("without features, gqa depends on {name}")),
+        None => Ok(()),
+    }
 }
 
 /// Lints what browsers run, after [`wasm::prepare_step`]. Debian's compiler for browsers has no clippy: then this only compiles

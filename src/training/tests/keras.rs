@@ -6,8 +6,8 @@ use pollster::block_on;
 
 use super::super::regularizer::{Penalized, record_gradient, record_loss};
 use super::super::{Optimizer, Parameter};
-use crate::keras::read_tensors;
 use crate::kernels::tests::support::*;
+use crate::safetensors::read_tensors;
 use crate::{Array, Constraint, DType, OrthogonalMode, Regularizer};
 
 #[derive(serde::Deserialize)]
