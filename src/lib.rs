@@ -131,6 +131,8 @@ pub mod initializers;
 pub mod keras;
 mod kernels;
 mod layer;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod layering_tests;
 pub mod reference;
 mod shaders;
 mod shapes;

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use crate::{Array, Config, Error, Result, Tensor};
+use crate::{Array, Config, Error, Result};
 
 /// The weights of one layer, in Keras' own shapes; or their gradients, or anything else of which there is one for each.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,12 +92,6 @@ pub trait Shaped {
 }
 
 impl<T> Shaped for Array<T> {
-    fn shape(&self) -> &[usize] {
-        self.shape()
-    }
-}
-
-impl Shaped for Tensor {
     fn shape(&self) -> &[usize] {
         self.shape()
     }

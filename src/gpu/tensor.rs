@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::Gpu;
 use super::sync::lock;
 use crate::array::element_count;
-use crate::{Array, DType, Error, Result};
+use crate::{Array, DType, Error, Result, Shaped};
 
 /// A row-major array on the GPU. Cheap to clone: clones share the buffer, which is freed with the last of them.
 #[derive(Clone)]
@@ -345,6 +345,12 @@ impl Tensor {
     ) -> Self {
         let is_shared = AtomicBool::new(false);
         Self { inner: Arc::new(Inner { gpu: gpu.clone(), buffer, offset, shape, dtype, origin, is_shared }) }
+    }
+}
+
+impl Shaped for Tensor {
+    fn shape(&self) -> &[usize] {
+        self.shape()
     }
 }
 

@@ -6,6 +6,8 @@ mod attention_forward;
 // naga's writers and files; and browsers have no cooperative matrices.
 #[cfg(not(target_arch = "wasm32"))]
 mod declaration;
+#[cfg(not(target_arch = "wasm32"))]
+mod dump;
 mod linear_case;
 #[cfg(not(target_arch = "wasm32"))]
 mod matrix;
