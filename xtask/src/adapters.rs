@@ -155,7 +155,8 @@ fn runtime_dir() -> PathBuf {
     path
 }
 
-fn is_chosen() -> bool {
+/// Whether `GQA_ADAPTER` names one.
+pub(crate) fn is_chosen() -> bool {
     env::var_os("GQA_ADAPTER").is_some_and(|name| !name.is_empty())
 }
 

@@ -7,9 +7,8 @@ use crate::{cargo, wasm};
 /// All lints.
 pub(crate) fn steps() -> Vec<Step> {
     let mut steps = native();
-    steps
-        .push(Step::doing("compiler for browsers", wasm::prepare).or(Missing::on_this_machine()).within(150));
-    steps.extend(for_browsers().map(Step::after_success));
+    steps.push(wasm::prepare_step(Missing::on_this_machine()));
+    steps.extend(for_browsers(true));
     steps
 }
 
@@ -22,18 +21,22 @@ pub(crate) fn native() -> Vec<Step> {
     ]
 }
 
-/// Lints what browsers run. Debian's compiler for browsers has no clippy, and then only compiles it.
-pub(crate) fn for_browsers() -> [Step; 2] {
+/// Lints what browsers run, after [`wasm::prepare_step`]. Debian's compiler for browsers has no clippy: then this only compiles
+/// it, with `check`.
+pub(crate) fn for_browsers(check: bool) -> [Step; 2] {
     let lint = |args: Vec<&'static str>| {
         move || {
             let args = args.as_slice();
-            if wasm::has_clippy()? {
-                wasm::cargo(&[&["clippy"], args, &["--", "-D", "warnings"]].concat())
-            } else {
-                wasm::cargo(&[&["check"], args].concat())
+            match wasm::has_clippy()? {
+                true => wasm::cargo(&[&["clippy"], args, &["--", "-D", "warnings"]].concat()),
+                false if check => wasm::cargo(&[&["check"], args].concat()),
+                false => {
+                    Err("Debian's compiler for browsers has no clippy; other steps compile the same".into())
+                }
             }
         }
     };
+    let missing = if check { Missing::Fails } else { Missing::IsSkipped };
     let packages = vec!["--lib", "--package", "gqa", "--package", "gqa-web"];
     // This profile means tests.
     let tests = [&["--profile", "test"], &device_tests::TESTS[..]].concat();
@@ -41,4 +44,5 @@ pub(crate) fn for_browsers() -> [Step; 2] {
         Step::making("lints for browsers", lint(packages)).within(120),
         Step::making("lints of tests for browsers", lint(tests)).within(60),
     ]
+    .map(|step| step.or(missing).after(wasm::PREPARED))
 }

@@ -27,16 +27,18 @@ pub(crate) fn run(all: bool) -> ExitCode {
     let mut steps = vec![Step::done("adapters", start.elapsed())];
     let missing = Missing::on_this_machine();
     steps.extend(lint::native());
-    if wasm::is_own() {
-        steps.extend(lint::for_browsers());
+    if !all && wasm::is_own() {
+        steps.push(wasm::prepare_step(missing));
+        steps.extend(lint::for_browsers(true));
     } else if !all {
-        let reason = "the toolchain has no target for browsers (`cargo xtask lint` gets one, test --all builds for it)";
+        let reason = "the toolchain has no target for browsers; `cargo xtask lint` gets one";
         steps.push(Step::skipped("lints for browsers", reason));
     }
     steps.push(docs());
     if all {
-        // Compilers and tools of one thread leave room for tests, and the other way round.
-        steps.extend(web::build_steps(missing).into_iter().map(Step::beside));
+        // What one thread compiles leaves room for tests, and the other way round.
+        let build = web::build_steps(missing).into_iter().chain(lint::for_browsers(false));
+        steps.extend(build.map(Step::beside));
     }
     let tests = cargo(["test", "--workspace", "--no-fail-fast"]);
     steps.push(on(&adapters.main, "all tests", tests).within(540));
@@ -59,9 +61,10 @@ pub(crate) fn run(all: bool) -> ExitCode {
     steps::run(steps, AfterFailure::Continue)
 }
 
-/// With the features that tests ask for, so that what clippy read of dependencies serves here too.
+/// The documentation. Examples are told too, because with them cargo takes the features of dependencies that tests ask for, and
+/// so what clippy made of these.
 fn docs() -> Step {
-    let mut docs = cargo(["doc", "--workspace", "--lib", "--no-deps"]);
+    let mut docs = cargo(["doc", "--workspace", "--lib", "--examples", "--no-deps"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
     Step::new("docs", docs).within(60)
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::{env, fs};
 
-use crate::steps::{quietly, say};
+use crate::steps::{Missing, Step, quietly, say};
 use crate::{root, target_dir};
 use sysroot::Sysroot;
 
@@ -36,9 +36,12 @@ pub(crate) fn cargo(args: &[&str]) -> Result<Command, String> {
     Ok(command)
 }
 
-/// Gets a standard library for browsers, if there is none.
-pub(crate) fn prepare() -> Result<(), String> {
-    toolchain().map(drop)
+/// The name of [`prepare_step`].
+pub(crate) const PREPARED: &str = "compiler for browsers";
+
+/// Gets a compiler and a standard library for browsers, if there are none.
+pub(crate) fn prepare_step(missing: Missing) -> Step {
+    Step::doing(PREPARED, || toolchain().map(drop)).or(missing).within(150)
 }
 
 /// Whether the toolchain that builds everything else can build for browsers, without asking it to get what that takes.

@@ -50,7 +50,7 @@ pub(super) fn steps(missing: Missing) -> Vec<Step> {
     let compile = || wasm::cargo(&["build", "--profile", "web", "--package", "gqa-web"]);
     vec![
         Step::doing("tools for browsers", || tools::installed().map(drop)).or(missing).within(60),
-        Step::doing("compiler for browsers", wasm::prepare).or(missing).after_success().within(150),
+        wasm::prepare_step(missing).after_success(),
         Step::making("module for browsers", compile).after_success().within(300),
         Step::new("its glue", bind).after_success().within(120),
         Step::doing("optimise", move || optimise(&tools::installed()?, &glue, &optimised))
