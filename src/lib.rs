@@ -151,6 +151,8 @@ pub mod initializers;
 pub mod keras;
 mod kernels;
 mod layer;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod layering_tests;
 #[cfg(any(feature = "keras", feature = "training"))]
 mod named_tensor;
 pub mod reference;

@@ -11,6 +11,7 @@ mod steps;
 mod test;
 mod wasm;
 mod web;
+mod wgsl;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -27,6 +28,7 @@ Usage: cargo xtask NAME
   web    build the npm package for browsers and show its page on this machine (--port N: at this port);
          with --check build it, and test it in Chromium
   keras  Keras itself loads the files that the library writes
+  wgsl   print the WGSL of a kernel as a driver gets it; without a kernel, list those there are (wgsl --help)
 
 Where no adapter exists, demo and test say which software one they install, and install it. keras and test --all install
 Keras with pip below the target folder. web and test --all install what web/tools/package.json names with npm below the target folder, and
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         },
         ["web", "--check"] => web::check(),
         ["lint"] => steps::run(lint::steps(), AfterFailure::Continue),
+        ["wgsl", ref rest @ ..] => wgsl::run(rest),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS

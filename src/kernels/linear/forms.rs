@@ -88,6 +88,19 @@ pub(crate) fn variants() -> Vec<(&'static crate::gpu::Kernel, crate::kernels::Va
     all
 }
 
+/// The kernel of a form, and the constants of a variant for x and w of these types.
+#[cfg(test)]
+impl Form {
+    pub(crate) fn variant(
+        &self,
+        types: [crate::DType; 2],
+        matrix: crate::gpu::MatrixConfig,
+    ) -> (&'static crate::gpu::Kernel, crate::kernels::Variant) {
+        let variant = super::interface::Variant { types, aligned: true, bias: false, gate: false };
+        (self.layout.kernel(), self.layout.constants(&variant, Some(matrix)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,8 @@ mod combine_splits;
 // naga's writers and files; and browsers have no cooperative matrices.
 #[cfg(not(target_arch = "wasm32"))]
 mod declaration;
+#[cfg(not(target_arch = "wasm32"))]
+mod dump;
 mod elementwise;
 mod linear;
 mod linear_case;

@@ -74,6 +74,18 @@ pub(crate) fn variants() -> Vec<(&'static crate::gpu::Kernel, crate::kernels::Va
     all
 }
 
+/// The kernel of a form, and the constants of a variant for this role.
+#[cfg(test)]
+impl Form {
+    pub(crate) fn variant(
+        &self,
+        role: Role,
+        head_dim: usize,
+    ) -> (&'static crate::gpu::Kernel, crate::kernels::Variant) {
+        (self.layout.kernel(), self.layout.constants(role, head_dim, false))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -213,6 +213,22 @@ pub(crate) fn variants() -> Vec<(&'static crate::gpu::Kernel, crate::kernels::Va
     all
 }
 
+/// The kernel of a form, and the constants of a variant for q, k and v of these types.
+#[cfg(test)]
+impl Form {
+    pub(crate) fn variant(
+        &self,
+        types: [crate::DType; 3],
+        head_dim: usize,
+        matrix: crate::gpu::MatrixConfig,
+    ) -> (&'static crate::gpu::Kernel, crate::kernels::Variant) {
+        let partial = self.layout.workgroups() > 0;
+        let variant =
+            super::interface::Variant { types, head_dim, dropout: false, guard_nonfinite: false, partial };
+        (self.layout.kernel(), self.layout.constants(&variant, Some(matrix)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
