@@ -26,7 +26,7 @@ fn main(
 
 #for j in ACCUMULATORS: var a$j = start(i, ${j}u);
     for (var step = 0u; step < end; step++) {
-#for unrolled in 4, j in ACCUMULATORS: a$j = a$j * scale + offset;
+#for u in 4, j in ACCUMULATORS: a$j = a$j * scale + offset;
     }
     var sums = vec4<f32>();
 #for j in ACCUMULATORS: sums += a$j;

@@ -330,7 +330,11 @@ fn attention_alone_has_gradients_in_every_type() {
             key_mask: Some(&key_mask),
             ..Default::default()
         };
-        let options = reference::AttentionOptions { scale: f64::from(0.7f32), visibility, dropout };
+        let options = reference::AttentionOptions {
+            score: reference::ScoreRule::scaled(f64::from(0.7f32)),
+            visibility,
+            dropout,
+        };
         let expected = reference::attention_backward(&q.1, &k.1, &v.1, &d_out.1, &options).unwrap();
         for (name, got, expected) in
             [("dq", got.dq, expected.dq), ("dk", got.dk, expected.dk), ("dv", got.dv, expected.dv)]

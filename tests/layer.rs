@@ -475,8 +475,11 @@ fn attention_alone_is_the_references() {
             attention_mask: Some(&mask),
             ..Default::default()
         };
-        let options =
-            gqa::reference::AttentionOptions { scale: f64::from(0.7f32), visibility, dropout: Some(dropout) };
+        let options = gqa::reference::AttentionOptions {
+            score: gqa::reference::ScoreRule::scaled(f64::from(0.7f32)),
+            visibility,
+            dropout: Some(dropout),
+        };
         let expected = gqa::reference::attention_forward(&q_ref, &k_ref, &v_ref, &options).unwrap();
         let check = |what: &str, got: &Tensor, expected: &[f64]| {
             let tolerance = got.dtype().tolerance();

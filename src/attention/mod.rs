@@ -135,7 +135,7 @@ impl<'a> Call<'a> {
             dims,
             types,
             half: types == [DType::F16; 3],
-            scale: options.scale,
+            score: options.score(operation, dims.head_dim)?,
             causal: options.use_causal_mask,
             sliding_window: options.sliding_window,
             q_offset: options.q_offset,

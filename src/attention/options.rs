@@ -2,6 +2,8 @@
 
 use crate::dropout::Dropout;
 use crate::gpu::Tensor;
+use crate::kernels::attention::score::Score;
+use crate::{Error, Result};
 
 /// How attention is computed. Both paths have the same semantics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +44,17 @@ pub struct AttentionOptions<'a> {
     /// The path to take. `None` is [`Fused`](AttentionPath::Fused) unless scores are wanted or the heads are too wide for
     /// the device; [`AttentionOutput::path`] says which.
     pub path: Option<AttentionPath>,
+}
+
+impl AttentionOptions<'_> {
+    /// The score rule of these options. Fails where a number is not finite.
+    pub(super) fn score(&self, operation: &'static str, head_dim: usize) -> Result<Score> {
+        match self.scale {
+            None => Ok(Score::of_layer(head_dim)),
+            Some(scale) if scale.is_finite() => Ok(Score::scaled(scale)),
+            Some(scale) => Err(Error::argument(operation, "scale", "finite", scale.to_string())),
+        }
+    }
 }
 
 /// What [`scaled_dot_product_attention`] and its `encode` form return.

@@ -22,8 +22,7 @@ pub(crate) struct AttentionArguments<'a> {
     pub(crate) types: [DType; 3],
     /// Whether the caller's numbers are f16, so that operands held in f32 may be rounded to it.
     pub(crate) half: bool,
-    /// What products are multiplied by; 1 / √D if `None`.
-    pub(crate) scale: Option<f32>,
+    pub(crate) score: Score,
     pub(crate) causal: bool,
     pub(crate) sliding_window: Option<usize>,
     /// Position of the first query among the keys.
@@ -56,7 +55,8 @@ impl<'a> AttentionPlan<'a> {
         gpu: &Gpu,
         arguments: &AttentionArguments<'a>,
     ) -> Result<Self> {
-        let AttentionArguments { dims, types, half, causal, q_offset, dropout, scores, .. } = *arguments;
+        let AttentionArguments { dims, types, half, causal, q_offset, score, dropout, scores, .. } =
+            *arguments;
         // No two positions are further apart than u32 counts.
         let window = arguments.sliding_window.map_or(0, |window| u32::try_from(window).unwrap_or(u32::MAX));
         let positions = Visibility::of_positions(causal, q_offset, window);
@@ -72,13 +72,8 @@ impl<'a> AttentionPlan<'a> {
         if let Some(dropout) = &dropout {
             dropout.check(operation)?;
         }
-        let scale = arguments.scale.unwrap_or_else(|| default_scale(dims.head_dim));
-        if !scale.is_finite() {
-            return Err(Error::argument(operation, "scale", "finite", scale.to_string()));
-        }
         let path = choose_path(operation, gpu, &dims, arguments.path, scores)?;
         check_sizes(operation, gpu, &dims, path, scores)?;
-        let score = Score::scaled(scale);
         let mut plan = Self {
             operation,
             problem: Problem { dims, visibility: masks.visibility, score, dropout },
@@ -111,11 +106,6 @@ impl<'a> AttentionPlan<'a> {
         }
         tuning::tune(&forward, gpu).await
     }
-}
-
-/// 1 / √D.
-fn default_scale(head_dim: usize) -> f32 {
-    (1.0 / (head_dim as f64).sqrt()) as f32
 }
 
 /// The path of a call. Fails where the one asked for can't be taken.

@@ -167,7 +167,7 @@ async fn attention(gpu: &Gpu) -> Result<Outcome> {
     let [q, k, v] =
         [(t, h, 1), (s, hkv, 2), (s, hkv, 3)].map(|(rows, h, seed)| values(&[b, rows, h, d], seed));
     let options = reference::AttentionOptions {
-        scale: 1.0 / (d as f64).sqrt(),
+        score: reference::ScoreRule::of_layer(d),
         visibility: reference::Visibility::default(),
         dropout: None,
     };

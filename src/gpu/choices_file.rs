@@ -131,12 +131,12 @@ mod tests {
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left beside");
         let text = fs::read_to_string(&path).unwrap();
         for (from, to) in
-            [("\"gqa_choices\": 1", "\"gqa_choices\": 2"), (env!("CARGO_PKG_VERSION"), "99.0.0")]
+            [("\"gqa_choices\": 2", "\"gqa_choices\": 1"), (env!("CARGO_PKG_VERSION"), "99.0.0")]
         {
             fs::write(&path, text.replace(from, to)).unwrap();
             assert!(read(&path).unwrap().adapters.is_empty(), "{to}");
         }
-        for damaged in ["", "{", "[]x", r#"{"gqa_choices": 1}"#, &text[..text.len() / 2]] {
+        for damaged in ["", "{", "[]x", r#"{"gqa_choices": 2}"#, &text[..text.len() / 2]] {
             fs::write(&path, damaged).unwrap();
             assert!(read(&path).err().unwrap().contains("damaged"), "{damaged}");
         }

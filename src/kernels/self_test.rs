@@ -133,7 +133,8 @@ async fn test_attention(gpu: &Gpu, form: AttentionForm, case: usize) -> Result<R
     })
     .await?;
     let visibility = reference::Visibility { causal: true, q_offset: offset, ..Default::default() };
-    let options = reference::AttentionOptions { scale: 1.0, visibility, dropout: None };
+    let options =
+        reference::AttentionOptions { score: reference::ScoreRule::scaled(1.0), visibility, dropout: None };
     let [q, k, v] = [&q, &k, &v].map(|x| reference::cast(&x.to_f64(), DType::F16));
     let expected = reference::attention_forward(&q, &k, &v, &options)?;
     let [out, lse] = [out.to_array().await?.to_f64(), lse.to_array().await?.to_f64()];

@@ -4,6 +4,7 @@ use super::{GroupedQueryAttention, OPERATION};
 use crate::arguments::{check_binding, check_float, check_words};
 use crate::attention::{AttentionArguments, AttentionMasks, AttentionPlan, BackwardPlan};
 use crate::gpu::{Gpu, Tensor, Tuning};
+use crate::kernels::attention::score::Score;
 use crate::kernels::linear::Linear;
 use crate::shapes::Dims;
 use crate::{CallOptions, DType, Error, FeatureWidths, Result, tuning};
@@ -127,7 +128,7 @@ impl GroupedQueryAttention {
                 dims,
                 types: [DType::F32; 3],
                 half: dtype == DType::F16,
-                scale: None,
+                score: Score::of_layer(dims.head_dim),
                 causal: options.use_causal_mask,
                 sliding_window: self.config.sliding_window,
                 q_offset: options.q_offset,

@@ -1,4 +1,5 @@
-use super::{AttentionOptions, attention_delta, attention_forward, coordinates};
+use super::scores::{coordinates, dot};
+use super::{AttentionOptions, attention_delta, attention_forward};
 use crate::{Array, Result};
 
 /// What [`attention_backward`] returns.
@@ -13,7 +14,7 @@ pub struct AttentionGradients {
 }
 
 /// The gradients of `Σ d_out ∘ out` with respect to q, k and v, where out is [`attention_forward`]'s output: the chain rule
-/// through `out = Σ_s kept(p) · v`, `p = softmax(score)` and `score = scale · q·k`, a pair of query and key at a time.
+/// through `out = Σ_s kept(p) · v`, `p = softmax(score)` and `score(q·k)`, a pair of query and key at a time.
 pub fn attention_backward(
     q: &Array<f64>,
     k: &Array<f64>,
@@ -40,12 +41,9 @@ pub fn attention_backward(
             None => 1.0,
         };
         let d_row = &d_out.data()[query..query + d];
-        let dp: f64 = if kept == 0.0 {
-            0.0
-        } else {
-            kept * d_row.iter().zip(&v.data()[key..key + d]).map(|(x, y)| x * y).sum::<f64>()
-        };
-        let ds = options.scale * p * (dp - delta[(bi * h + hi) * t + ti]);
+        let dp: f64 = if kept == 0.0 { 0.0 } else { kept * dot(d_row, &v.data()[key..key + d]) };
+        let product = dot(&q.data()[query..query + d], &k.data()[key..key + d]);
+        let ds = options.score.backward(p * (dp - delta[(bi * h + hi) * t + ti]), product);
         let add = |to: &mut Array<f64>, at: usize, factor: f64, from: &[f64]| {
             to.data_mut()[at..at + d].iter_mut().zip(from).for_each(|(sum, x)| *sum += factor * x);
         };

@@ -1,4 +1,4 @@
-use super::coordinates;
+use super::scores::coordinates;
 use crate::Array;
 
 /// `delta[b,h,t] = Σ_d d_out[b,t,h,d] · out[b,t,h,d]` for d_out and out `[B,T,H,D]`; `[B,H,T]` flattened.

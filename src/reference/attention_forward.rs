@@ -1,4 +1,4 @@
-use super::{Visibility, dropout, scores, softmax, weighted_values};
+use super::{ScoreRule, Visibility, dropout, scores, softmax, weighted_values};
 use crate::shapes::Dims;
 use crate::{Array, Dropout, Result};
 
@@ -7,8 +7,8 @@ const OPERATION: &str = "reference::attention_forward";
 /// The options of [`attention_forward`].
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionOptions<'a> {
-    /// What products are multiplied by.
-    pub scale: f64,
+    /// What is made of products before the softmax.
+    pub score: ScoreRule,
     /// Which keys a query sees.
     pub visibility: Visibility<'a>,
     /// Which probabilities are dropped.
@@ -38,7 +38,7 @@ pub fn attention_forward(
     if let Some(dropout) = &options.dropout {
         dropout.check(OPERATION)?;
     }
-    let (probs, lse) = softmax(&scores(q, k, &options.visibility, options.scale));
+    let (probs, lse) = softmax(&scores(q, k, &options.visibility, &options.score));
     let output = match &options.dropout {
         Some(dropped) => weighted_values(&dropout(&probs, dropped), v),
         None => weighted_values(&probs, v),

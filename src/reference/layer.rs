@@ -1,4 +1,6 @@
-use super::{Attention, AttentionOptions, Visibility, attention_forward, cast, linear, regularizer_loss};
+use super::{
+    Attention, AttentionOptions, ScoreRule, Visibility, attention_forward, cast, linear, regularizer_loss,
+};
 use crate::shapes::Dims;
 use crate::{Array, Config, Dropout, Error, FeatureWidths, Projection, Result, Weights};
 
@@ -110,7 +112,7 @@ pub(super) fn forward<'a>(
     let (q, k, v) =
         (Array::new([b, t, h, d], q)?, Array::new([b, s, hkv, d], k)?, Array::new([b, s, hkv, d], v)?);
     let attention_options = AttentionOptions {
-        scale: 1.0 / (d as f64).sqrt(),
+        score: ScoreRule::of_layer(d),
         visibility,
         dropout: options.dropout_seed.filter(|_| config.dropout > 0.0).map(|seed| Dropout {
             probability: config.dropout,

@@ -55,7 +55,7 @@ pub use normalize_backward::normalize_backward;
 pub use off_diagonal_sign::off_diagonal_sign;
 pub use pack_mask::pack_mask;
 pub use regularizer::{regularizer_backward, regularizer_loss};
-pub use scores::{Visibility, scores};
+pub use scores::{ScoreRule, Visibility, scores};
 pub use sgd::{SgdStep, clip_scale, sgd};
 pub use softmax::softmax;
 pub use squared_error_backward::squared_error_backward;
@@ -63,5 +63,3 @@ pub use sums::sums;
 pub use transpose::transpose;
 pub use weighted_values::weighted_values;
 pub use zero_nonfinite::zero_nonfinite;
-
-use scores::coordinates;

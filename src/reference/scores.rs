@@ -63,19 +63,54 @@ fn at(mask: &Array<bool>, index: &[usize]) -> bool {
     mask.data()[flat]
 }
 
-/// `scores[b,h,t,s] = scale · Σ_d q[b,t,h,d] · k[b,s,h/G,d]` where visible, else −inf, for q `[B,T,H,D]` and k
+/// What is made of a product q·k before the softmax.
+#[derive(Debug, Clone, Copy)]
+pub struct ScoreRule {
+    /// What products are multiplied by.
+    pub scale: f64,
+}
+
+impl ScoreRule {
+    /// score = scale · product
+    pub fn scaled(scale: f64) -> Self {
+        Self { scale }
+    }
+
+    /// The rule of the layer: score = product / √D.
+    pub fn of_layer(head_dim: usize) -> Self {
+        Self::scaled(1.0 / (head_dim as f64).sqrt())
+    }
+
+    /// The score of a product.
+    pub fn score(&self, product: f64) -> f64 {
+        self.scale * product
+    }
+
+    /// The gradient of a product, given that of its score.
+    pub fn backward(&self, d_score: f64, _product: f64) -> f64 {
+        self.scale * d_score
+    }
+}
+
+/// `scores[b,h,t,s] = score(Σ_d q[b,t,h,d] · k[b,s,h/G,d])` where visible, else −inf, for q `[B,T,H,D]` and k
 /// `[B,S,Hkv,D]`.
-pub fn scores(q: &Array<f64>, k: &Array<f64>, visibility: &Visibility<'_>, scale: f64) -> Array<f64> {
+pub fn scores(q: &Array<f64>, k: &Array<f64>, visibility: &Visibility<'_>, rule: &ScoreRule) -> Array<f64> {
     let (&[b, t, h, d], &[_, s, hkv, _]) = (q.shape(), k.shape()) else { return Array::default() };
     let mut scores = Vec::with_capacity(b * h * t * s);
     for (bi, hi, ti, si) in coordinates([b, h, t, s]) {
         let query = &q.data()[((bi * t + ti) * h + hi) * d..][..d];
         let key = &k.data()[((bi * s + si) * hkv + hi / (h / hkv)) * d..][..d];
-        let dot: f64 = query.iter().zip(key).map(|(q, k)| q * k).sum();
-        scores.push(if visibility.visible(bi, hi, ti, si) { scale * dot } else { f64::NEG_INFINITY });
+        let product = dot(query, key);
+        let is_visible = visibility.visible(bi, hi, ti, si);
+        scores.push(if is_visible { rule.score(product) } else { f64::NEG_INFINITY });
     }
     let mut scores = scores.into_iter();
     Array::from_fn([b, h, t, s], |_| scores.next().unwrap_or(f64::NAN))
+}
+
+/// Σ x · y
+pub(super) fn dot(x: &[f64], y: &[f64]) -> f64 {
+    x.iter().zip(y).map(|(x, y)| x * y).sum()
 }
 
 /// Every index of a rank-4 array in row-major order.

@@ -16,4 +16,9 @@ impl Score {
     pub(crate) fn scaled(scale: f32) -> Self {
         Self { scale, ..Self::default() }
     }
+
+    /// The rule of the layer: score = product / √D.
+    pub(crate) fn of_layer(head_dim: usize) -> Self {
+        Self::scaled((1.0 / (head_dim as f64).sqrt()) as f32)
+    }
 }

@@ -1,6 +1,7 @@
 //! The gradients of attention in every form against the reference.
 
-use super::attention_case::{AttentionCase, Row, Rule, sets_of_rules, with_forms};
+use super::attention_case::AttentionCase;
+use super::attention_rows::{Row, Rule, sets_of_rules, with_forms};
 use super::support::*;
 use crate::Array;
 use crate::DType::F32;

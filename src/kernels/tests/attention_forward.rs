@@ -1,6 +1,7 @@
 //! Fused attention in every form against the reference.
 
-use super::attention_case::{AttentionCase, Row, sets_of_rules, with_forms};
+use super::attention_case::AttentionCase;
+use super::attention_rows::{Row, sets_of_rules, with_forms};
 use super::support::*;
 use crate::DType::{Bf16, F16, F32};
 use crate::gpu::Capabilities;

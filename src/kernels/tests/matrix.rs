@@ -1,6 +1,7 @@
 //! The forms in cooperative matrices against the reference, where the adapter has such units.
 
-use super::attention_case::{AttentionCase, Row, sets_of_rules, with_forms};
+use super::attention_case::AttentionCase;
+use super::attention_rows::{Row, sets_of_rules, with_forms};
 use super::linear_case::{Kind, LinearCase};
 use super::support::*;
 use crate::DType::{F16, F32};

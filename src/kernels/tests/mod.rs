@@ -3,17 +3,24 @@
 mod attention_backward;
 mod attention_case;
 mod attention_forward;
+mod attention_rows;
+mod chained;
+mod combine_splits;
 // naga's writers and files; and browsers have no cooperative matrices.
 #[cfg(not(target_arch = "wasm32"))]
 mod declaration;
+mod elementwise;
+mod linear;
 mod linear_case;
+mod masks;
 #[cfg(not(target_arch = "wasm32"))]
 mod matrix;
-mod numbers;
+mod optimizers;
 #[cfg(target_arch = "wasm32")]
 mod planted;
 #[cfg(target_arch = "wasm32")]
 mod shaders;
+mod sums;
 pub(crate) mod support;
 mod training;
 mod windows;

@@ -119,3 +119,8 @@ pub(super) fn problem<'a>(
     }
     (Problem { dims, visibility: layout.visibility, score: Score::scaled(scale), dropout }, layout)
 }
+
+/// A problem in which every query sees every key.
+pub(super) fn plain(dims: Dims, dropout: Option<Dropout>) -> Problem {
+    Problem { dims, visibility: Visibility::default(), score: Score::scaled(1.0), dropout }
+}

@@ -86,7 +86,11 @@ fn attention_in_windows_of_batches_queries_and_keys_is_the_references() {
                     Operands { q, k, v, mask_bits: mask_bits.range(), out: out.range(), lse: lse.range() };
                 attention_forward(pass, &problem, &operands, form)
             });
-            let options = reference::AttentionOptions { scale: f64::from(0.8f32), visibility, dropout: None };
+            let options = reference::AttentionOptions {
+                score: reference::ScoreRule::scaled(f64::from(0.8f32)),
+                visibility,
+                dropout: None,
+            };
             let expected = reference::attention_forward(&q_ref, &k_ref, &v_ref, &options).unwrap();
             check(&format!("out {sizes:?} {flags} {}", form.name), &out, expected.output.data(), 1e-5);
             check(&format!("lse {sizes:?} {flags} {}", form.name), &lse, &expected.lse, 1e-5);

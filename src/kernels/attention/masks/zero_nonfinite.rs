@@ -6,7 +6,7 @@ use crate::kernels::dispatch::element_windows;
 use crate::kernels::params::{self, params};
 
 pub(crate) static KERNEL: Kernel = Kernel {
-    name: "tame",
+    name: "zero_nonfinite",
     file: "attention/masks/zero_nonfinite",
     generate: None,
     bindings: &[Binding::Uniform("params"), Binding::Write("x")],
