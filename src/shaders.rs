@@ -1,67 +1,53 @@
-//! The texts of `shaders/`, by stem.
+//! The texts of `shaders/`.
 
-macro_rules! files {
-    ($($stem:literal),* $(,)?) => {
-        /// Every WGSL file: its stem below `shaders/`, and its text. A test compares the list with the folder.
-        const FILES: &[(&str, &str)] = &[$(($stem, include_str!(concat!("../shaders/", $stem, ".wgsl")))),*];
+/// A WGSL file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source {
+    /// Its path below `shaders/`, without the extension.
+    pub(crate) stem: &'static str,
+    pub(crate) text: &'static str,
+}
+
+/// `source!("attention/visible")` is `shaders/attention/visible.wgsl`.
+macro_rules! source {
+    ($stem:literal) => {
+        $crate::shaders::Source {
+            stem: $stem,
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $stem, ".wgsl")),
+        }
     };
 }
 
-files![
-    "attention/backward/delta",
-    "attention/backward/lanes",
-    "attention/blocks",
-    "attention/chained/dropout",
-    "attention/chained/rows",
-    "attention/chained/scores",
-    "attention/chained/softmax",
-    "attention/chained/weighted_values",
-    "attention/dropout",
-    "attention/forward/combine_splits",
-    "attention/forward/interface",
-    "attention/forward/lanes",
-    "attention/forward/matrix",
-    "attention/masks/nonfinite_keys",
-    "attention/masks/pack_mask",
-    "attention/masks/zero_nonfinite",
-    "attention/nonfinite",
-    "attention/nonfinite_bits",
-    "attention/score",
-    "attention/visible",
-    "elementwise/cast",
-    "elementwise/gate",
-    "elementwise/gate_backward",
-    "elementwise/sums",
-    "elementwise/transpose",
-    "fma_peak",
-    "linear/interface",
-    "linear/lanes",
-    "linear/matrix",
-    "shared/elements",
-    "shared/grid",
-    "shared/halves",
-    "shared/numbers",
-    "shared/philox",
-    "shared/rounding",
-    "training/adam",
-    "training/constrain",
-    "training/inverse_norm",
-    "training/l1_l2_backward",
-    "training/normalize",
-    "training/normalize_backward",
-    "training/off_diagonal_sign",
-    "training/sgd",
-    "training/squared_error_backward",
-    "training/update",
+pub(crate) use source;
+
+/// The files that others import.
+const IMPORTED: &[Source] = &[
+    source!("attention/blocks"),
+    source!("attention/chained/rows"),
+    source!("attention/dropout"),
+    source!("attention/forward/interface"),
+    source!("attention/nonfinite"),
+    source!("attention/nonfinite_bits"),
+    source!("attention/score"),
+    source!("attention/visible"),
+    source!("linear/interface"),
+    source!("shared/elements"),
+    source!("shared/grid"),
+    source!("shared/halves"),
+    source!("shared/numbers"),
+    source!("shared/philox"),
+    source!("shared/rounding"),
+    source!("training/inverse_norm"),
+    source!("training/update"),
 ];
 
-/// The text of the file of this stem, such as `attention/visible`.
+/// The text of a file that others import.
 pub(crate) fn text(stem: &str) -> Option<&'static str> {
-    FILES.iter().find(|(known, _)| *known == stem).map(|(_, text)| *text)
+    IMPORTED.iter().find(|source| source.stem == stem).map(|source| source.text)
 }
 
-/// The stems of all files.
+/// The stems of the files that others import.
 #[cfg(test)]
-pub(crate) fn stems() -> impl Iterator<Item = &'static str> {
-    FILES.iter().map(|(stem, _)| *stem)
+pub(crate) fn imported() -> impl Iterator<Item = &'static str> {
+    IMPORTED.iter().map(|source| source.stem)
 }

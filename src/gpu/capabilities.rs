@@ -73,8 +73,20 @@ pub(crate) struct MatrixConfig {
     pub(crate) parts: u32,
 }
 
-/// Features of wgpu that a device must have been made with.
-pub(super) const FEATURES: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
+#[cfg(test)]
+impl<'a> Capabilities<'a> {
+    /// A CPU with these limits.
+    pub(crate) fn least(limits: &'a wgpu::Limits) -> Self {
+        Self { kind: AdapterKind::Cpu, limits, matrix: None }
+    }
+}
+
+/// Features that a device has where its adapter does.
+pub(super) const OPTIONAL: wgpu::Features =
+    wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS);
+
+/// Features that cooperative matrices need.
+pub(super) const COOPERATIVE_MATRIX: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX
     .union(wgpu::Features::SHADER_F16)
     .union(wgpu::Features::SUBGROUP);
 
@@ -99,7 +111,7 @@ impl State {
             })
         };
         let info = adapter.get_info();
-        let size = [16, 8].into_iter().find(|&size| features.contains(FEATURES) && has(size));
+        let size = [16, 8].into_iter().find(|&size| features.contains(COOPERATIVE_MATRIX) && has(size));
         let subgroup = subgroup([info.subgroup_min_size, info.subgroup_max_size]);
         let config =
             size.zip(subgroup).map(|(size, subgroup)| MatrixConfig { size, subgroup, parts: SUBGROUPS });

@@ -143,12 +143,12 @@ impl Gpu {
 
     async fn open(adapter: wgpu::Adapter, cooperative_matrix: bool) -> Result<Self> {
         let info = adapter.get_info();
-        let cooperative_matrix = cooperative_matrix && adapter.features().contains(capabilities::FEATURES);
-        let mut required_features = adapter.features()
-            & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS);
+        let cooperative_matrix =
+            cooperative_matrix && adapter.features().contains(capabilities::COOPERATIVE_MATRIX);
+        let mut required_features = adapter.features() & capabilities::OPTIONAL;
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if cooperative_matrix {
-            required_features |= capabilities::FEATURES;
+            required_features |= capabilities::COOPERATIVE_MATRIX;
             // SAFETY: the caller asked for it; what wgpu may get wrong is tested before it is used.
             #[allow(unsafe_code)]
             let enabled = unsafe { wgpu::ExperimentalFeatures::enabled() };

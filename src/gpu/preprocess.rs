@@ -23,14 +23,15 @@ use std::fmt::Write as _;
 use std::iter::Peekable;
 
 use super::{Constant, Constants};
+use crate::shaders::Source;
 
 /// Finds the text of a WGSL file by its stem below `shaders/`.
 pub(crate) type Library = fn(&str) -> Option<&'static str>;
 
 /// The text of a file and of what it imports, each import in front of what imports it, for a variant with these constants.
-pub(crate) fn preprocess(file: &str, library: Library, constants: &Constants) -> Result<String, String> {
+pub(crate) fn preprocess(source: Source, library: Library, constants: &Constants) -> Result<String, String> {
     let mut expander = Expander { library, constants, seen: BTreeSet::new(), out: String::new() };
-    expander.file(file).map_err(|message| format!("shaders/{message}"))?;
+    expander.text(source.stem, source.text).map_err(|message| format!("shaders/{message}"))?;
     Ok(expander.out)
 }
 
@@ -71,19 +72,24 @@ enum Node<'t> {
 type Variable = (char, String, usize);
 
 impl Expander<'_> {
-    fn file(&mut self, file: &str) -> Result<(), String> {
-        if !self.seen.insert(file.to_owned()) {
-            return Ok(());
-        }
-        let text = (self.library)(file).ok_or_else(|| format!("{file}.wgsl: no such file"))?;
+    /// What the file of this stem holds, behind what it imports.
+    fn text(&mut self, file: &str, text: &'static str) -> Result<(), String> {
         let mut lines = Vec::new();
         for (number, text) in (1..).zip(text.lines()) {
             match text.strip_prefix("#import ") {
-                Some(import) => self.file(import.trim())?,
+                Some(import) => self.import(import.trim())?,
                 None => lines.push(Line { number, text }),
             }
         }
         self.lines(&lines).map_err(|message| format!("{file}.wgsl:{message}"))
+    }
+
+    fn import(&mut self, file: &str) -> Result<(), String> {
+        if !self.seen.insert(file.to_owned()) {
+            return Ok(());
+        }
+        let text = (self.library)(file).ok_or_else(|| format!("{file}.wgsl: no such file to import"))?;
+        self.text(file, text)
     }
 
     fn lines(&mut self, lines: &[Line<'_>]) -> Result<(), String> {
@@ -333,6 +339,10 @@ mod tests {
         Ok(expander.out)
     }
 
+    fn source(stem: &'static str) -> Source {
+        Source { stem, text: library(stem).unwrap() }
+    }
+
     fn library(file: &str) -> Option<&'static str> {
         match file {
             "top" => Some("// top\n#import left\n#import right\nend of top"),
@@ -367,7 +377,7 @@ mod tests {
 
     #[test]
     fn imports_come_once_and_before_what_imports_them() {
-        let expanded = preprocess("top", library, &CONSTANTS).unwrap();
+        let expanded = preprocess(source("top"), library, &CONSTANTS).unwrap();
         assert_eq!(expanded, "base\nleft\nright\n// top\nend of top\n");
     }
 
@@ -375,9 +385,9 @@ mod tests {
     fn errors_tell_file_and_line() {
         for (file, expected) in [
             ("stray", "shaders/stray.wgsl:2: unmatched #end"),
-            ("missing", "shaders/nowhere.wgsl: no such file"),
+            ("missing", "shaders/nowhere.wgsl: no such file to import"),
         ] {
-            assert_eq!(preprocess(file, library, &CONSTANTS).unwrap_err(), expected);
+            assert_eq!(preprocess(source(file), library, &CONSTANTS).unwrap_err(), expected);
         }
         for (text, expected) in [
             ("\n#for i in NONE: x", "2: unknown range NONE"),

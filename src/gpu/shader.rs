@@ -5,15 +5,16 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::preprocess::preprocess;
-use crate::{Error, Result, shaders};
+use crate::shaders::{self, Source};
+use crate::{Error, Result};
 
 /// The declaration of a kernel: everything the host must agree on with its WGSL. A test compares the two.
 #[derive(Debug)]
 pub(crate) struct Kernel {
     /// What names it in labels, errors and the file of choices; `src/reference/NAME.rs` has its meaning.
     pub(crate) name: &'static str,
-    /// The stem of `shaders/FILE.wgsl` and `src/kernels/FILE.rs`.
-    pub(crate) file: &'static str,
+    /// Its WGSL: `source!("FILE")` is `shaders/FILE.wgsl`, and `src/kernels/FILE.rs` declares the kernel.
+    pub(crate) source: Source,
     /// WGSL of a variant that follows from its constants, such as how an operand of some type is declared and loaded.
     pub(crate) generate: Option<fn(&Constants) -> String>,
     /// What is bound, by position.
@@ -76,7 +77,7 @@ impl Kernel {
         if let Some(generate) = self.generate {
             text.push_str(&generate(constants));
         }
-        match preprocess(self.file, shaders::text, constants) {
+        match preprocess(self.source, shaders::text, constants) {
             Ok(files) => Ok(text + &files),
             Err(message) => Err(Error::Gpu { operation: self.name, message }),
         }

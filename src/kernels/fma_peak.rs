@@ -4,10 +4,11 @@ use crate::Result;
 use crate::gpu::{Binding, BufferRange, Constant, Kernel, Parameters, Pass};
 use crate::kernels::dispatch::LOOP_LIMIT;
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "fma_peak",
-    file: "fma_peak",
+    source: source!("fma_peak"),
     generate: None,
     bindings: &[Binding::Uniform("params"), Binding::Write("y")],
     workgroup_size: 64,

@@ -18,17 +18,32 @@ use crate::gpu::{Constant, Kernel, MatrixConfig};
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// Every kernel in data-flow order, with the constants of each of its variants.
+/// Every kernel, with the constants of each of its variants. Those of layouts follow from the tables of forms.
 #[cfg(test)]
 fn all() -> Vec<(&'static Kernel, Vec<Variant>)> {
+    let of_forms = [
+        linear::forms::variants(),
+        attention::forward::forms::variants(),
+        attention::backward::forms::variants(),
+    ];
+    let mut kernels: Vec<(&'static Kernel, Vec<Variant>)> = Vec::new();
+    for (kernel, variant) in of_forms.into_iter().flatten() {
+        match kernels.iter_mut().find(|(known, _)| std::ptr::eq(*known, kernel)) {
+            Some((_, variants)) => variants.push(variant),
+            None => kernels.push((kernel, vec![variant])),
+        }
+    }
+    kernels.extend(others());
+    kernels
+}
+
+/// The kernels of one layout each.
+#[cfg(test)]
+fn others() -> Vec<(&'static Kernel, Vec<Variant>)> {
     vec![
         (&elementwise::cast::KERNEL, elementwise::cast::variants()),
-        (&linear::lanes::KERNEL, linear::lanes::variants()),
-        (&linear::matrix::KERNEL, linear::matrix::variants()),
         (&attention::masks::pack_mask::KERNEL, attention::masks::pack_mask::variants()),
         (&attention::masks::nonfinite_keys::KERNEL, attention::masks::nonfinite_keys::variants()),
-        (&attention::forward::lanes::KERNEL, attention::forward::lanes::variants()),
-        (&attention::forward::matrix::KERNEL, attention::forward::matrix::variants()),
         (&attention::forward::combine_splits::KERNEL, vec![Vec::new()]),
         (&attention::chained::scores::KERNEL, attention::chained::scores::variants()),
         (&attention::chained::softmax::KERNEL, vec![Vec::new()]),
@@ -38,7 +53,6 @@ fn all() -> Vec<(&'static Kernel, Vec<Variant>)> {
         (&elementwise::gate_backward::KERNEL, vec![Vec::new()]),
         (&attention::masks::zero_nonfinite::KERNEL, vec![Vec::new()]),
         (&attention::backward::delta::KERNEL, attention::backward::delta::variants()),
-        (&attention::backward::lanes::KERNEL, attention::backward::lanes::variants()),
         (&training::squared_error_backward::KERNEL, vec![Vec::new()]),
         (&elementwise::sums::KERNEL, elementwise::sums::variants()),
         (&elementwise::transpose::KERNEL, elementwise::transpose::variants()),
@@ -63,7 +77,7 @@ const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
 
 /// The kinds of cooperative matrices a kernel can be specialised for.
 #[cfg(test)]
-const UNITS: [MatrixConfig; 3] = [
+const MATRIX_CONFIGS: [MatrixConfig; 3] = [
     MatrixConfig { size: 8, subgroup: 8, parts: 4 },
     MatrixConfig { size: 16, subgroup: 32, parts: 4 },
     MatrixConfig { size: 8, subgroup: 32, parts: 4 },

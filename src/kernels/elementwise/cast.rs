@@ -4,11 +4,12 @@ use crate::gpu::{
     Binding, BufferRange, Kernel, Operand, Parameters, Pass, Tensor, Workspace, element_constant,
 };
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 use crate::{DType, Result};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "cast",
-    file: "elementwise/cast",
+    source: source!("elementwise/cast"),
     generate: None,
     bindings: &[Binding::Uniform("params"), Binding::Read("x"), Binding::Write("y")],
     workgroup_size: 64,

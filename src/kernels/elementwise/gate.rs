@@ -4,10 +4,11 @@ use crate::Result;
 use crate::gpu::{Binding, BufferRange, Kernel, Parameters, Pass};
 use crate::kernels::dispatch::element_windows;
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "gate",
-    file: "elementwise/gate",
+    source: source!("elementwise/gate"),
     generate: None,
     bindings: &[
         Binding::Uniform("params"),

@@ -4,11 +4,12 @@
 use crate::arguments::check_binding;
 use crate::gpu::{Binding, BufferRange, Constant, Kernel, Parameters, Pass, Workspace};
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 use crate::{Error, Result};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "sums",
-    file: "elementwise/sums",
+    source: source!("elementwise/sums"),
     generate: None,
     bindings: &[Binding::Uniform("params"), Binding::Read("x"), Binding::Read("other"), Binding::Write("y")],
     workgroup_size: 64,

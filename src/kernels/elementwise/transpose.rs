@@ -2,11 +2,12 @@
 
 use crate::gpu::{Binding, BufferRange, Constant, Kernel, Operand, Parameters, Pass, element_constant};
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 use crate::{DType, Result};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "transpose",
-    file: "elementwise/transpose",
+    source: source!("elementwise/transpose"),
     generate: None,
     bindings: &[Binding::Uniform("params"), Binding::Read("x"), Binding::Write("y")],
     workgroup_size: 64,

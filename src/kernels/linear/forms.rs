@@ -65,6 +65,29 @@ impl Form {
     }
 }
 
+/// Variants of the forms, with the kernels of their layouts, that together have every form, type and flag.
+#[cfg(test)]
+pub(crate) fn variants() -> Vec<(&'static crate::gpu::Kernel, crate::kernels::Variant)> {
+    use super::interface::Variant;
+    use crate::DType;
+    use crate::kernels::{FLOATS, MATRIX_CONFIGS};
+    use crate::tuning::NamedForm as _;
+    let mut all = Vec::new();
+    for (i, form) in FORMS.iter().enumerate() {
+        for (flags, matrix) in (0..8usize).zip(MATRIX_CONFIGS.into_iter().cycle()) {
+            let on = |bit: usize| flags >> bit & 1 == 1;
+            let types = if form.uses_matrices() {
+                [if on(1) { DType::F32 } else { DType::F16 }, DType::F16]
+            } else {
+                [FLOATS[(i + flags) % 3], FLOATS[(i + flags / 3) % 3]]
+            };
+            let variant = Variant { types, aligned: on(0), bias: on(1), gate: on(2) };
+            all.push((form.layout.kernel(), form.layout.constants(&variant, Some(matrix))));
+        }
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,10 +105,10 @@ mod tests {
     #[test]
     fn every_form_fits_webgpus_least_limits_and_every_number_of_rows_has_forms_that_suit() {
         let limits = wgpu::Limits::default();
-        let plain = Capabilities { kind: AdapterKind::Cpu, limits: &limits, matrix: None };
+        let plain = Capabilities::least(&limits);
         for form in &FORMS {
             assert_eq!(form.fits(&plain), !form.uses_matrices(), "{}", form.name);
-            for matrix in crate::kernels::UNITS {
+            for matrix in crate::kernels::MATRIX_CONFIGS {
                 assert!(form.fits(&Capabilities { matrix: Some(matrix), ..plain }), "{}", form.name);
             }
         }

@@ -3,10 +3,11 @@
 use super::interface::{BINDINGS, Layout, Params, Variant, operands};
 use crate::gpu::{Capabilities, Constant, Kernel, MatrixConfig};
 use crate::kernels::params;
+use crate::shaders::source;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "linear",
-    file: "linear/lanes",
+    source: source!("linear/lanes"),
     generate: Some(operands),
     bindings: BINDINGS,
     workgroup_size: 0,
@@ -77,20 +78,4 @@ impl Layout for Lanes {
         let memory = if *staged { "staged" } else { "direct" };
         format!("{memory} {row_lanes}x{column_lanes} lanes of {rows}x{}", 4 * quads)
     }
-}
-
-#[cfg(test)]
-pub(crate) fn variants() -> Vec<crate::kernels::Variant> {
-    use crate::kernels::FLOATS;
-    let mut all = Vec::new();
-    let forms = super::forms::FORMS.iter().filter(|form| !form.layout.uses_matrices());
-    for (i, form) in forms.enumerate() {
-        for flags in 0..8usize {
-            let on = |bit: usize| flags >> bit & 1 == 1;
-            let types = [FLOATS[(i + flags) % 3], FLOATS[(i + flags / 3) % 3]];
-            let variant = Variant { types, aligned: on(0), bias: on(1), gate: on(2) };
-            all.push(form.layout.constants(&variant, None));
-        }
-    }
-    all
 }

@@ -3,10 +3,11 @@
 use super::interface::{BINDINGS, Layout, Params, Variant, operands};
 use crate::gpu::{Capabilities, Constant, Kernel, MatrixConfig};
 use crate::kernels::params;
+use crate::shaders::source;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "linear_matrix",
-    file: "linear/matrix",
+    source: source!("linear/matrix"),
     generate: Some(operands),
     bindings: BINDINGS,
     workgroup_size: 0,
@@ -71,19 +72,4 @@ impl Layout for Parts {
         let Self { grid: [y, x], sizes: [rows, columns], step } = self;
         format!("matrix {y}x{x} parts of {rows}x{columns} by {step}")
     }
-}
-
-#[cfg(test)]
-pub(crate) fn variants() -> Vec<crate::kernels::Variant> {
-    use crate::DType;
-    let mut all = Vec::new();
-    for form in super::forms::FORMS.iter().filter(|form| form.layout.uses_matrices()) {
-        for (flags, matrix) in (0..8usize).zip(crate::kernels::UNITS.into_iter().cycle()) {
-            let on = |bit: usize| flags >> bit & 1 == 1;
-            let types = [if on(1) { DType::F32 } else { DType::F16 }, DType::F16];
-            let variant = Variant { types, aligned: on(0), bias: on(1), gate: on(2) };
-            all.push(form.layout.constants(&variant, Some(matrix)));
-        }
-    }
-    all
 }

@@ -6,29 +6,28 @@ use std::path::Path;
 use naga::back::{glsl, hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
-use super::has_matrices;
+use super::{has_matrices, is_portable};
 use crate::gpu::{Binding, Constant, Kernel};
 use crate::kernels::all;
 use crate::kernels::dispatch::{DISPATCH_WORK, LOOP_LIMIT, loop_ranges, tile_ranges};
 
-/// What variants in cooperative matrices need of the device.
-const MATRIX: Capabilities =
+/// What variants with subgroups or cooperative matrices need of the device.
+const BEYOND: Capabilities =
     Capabilities::COOPERATIVE_MATRIX.union(Capabilities::SHADER_FLOAT16).union(Capabilities::SUBGROUP);
 
-/// Parses and validates, with no capability beyond those that every WebGPU device has, and those of cooperative matrices for
-/// variants that use them.
-fn module(kernel: &Kernel, constants: &[(&'static str, Constant)]) -> (naga::Module, ModuleInfo) {
+/// Parses and validates, with no capability beyond those that every WebGPU device has, unless the variant uses more.
+fn module(kernel: &Kernel, constants: &[(&'static str, Constant)]) -> (naga::Module, ModuleInfo, String) {
     let source = kernel.wgsl(constants).unwrap();
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(&source)));
     let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-    if has_matrices(constants) {
-        capabilities |= MATRIX;
+    if !is_portable(&source) {
+        capabilities |= BEYOND;
     }
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(&source)));
-    (module, info)
+    (module, info, source)
 }
 
 #[test]
@@ -36,21 +35,21 @@ fn every_variant_translates_to_every_shading_language_that_has_what_it_uses() {
     let mut count = 0;
     for (kernel, variants) in all() {
         for constants in variants {
-            let (module, info) = module(kernel, &constants);
+            let (module, info, source) = module(kernel, &constants);
             let what = format!("{} {constants:?}", kernel.name);
-            let matrices = has_matrices(&constants);
+            let portable = is_portable(&source);
             let spv_options =
-                spv::Options { lang_version: if matrices { (1, 3) } else { (1, 0) }, ..Default::default() };
+                spv::Options { lang_version: if portable { (1, 0) } else { (1, 3) }, ..Default::default() };
             let spirv = spv::write_vec(&module, &info, &spv_options, None).expect(&what);
             assert!(spirv.len() > 100, "{what}");
-            let lang_version = if matrices { (2, 3) } else { (1, 0) };
+            let lang_version = if portable { (1, 0) } else { (2, 3) };
             let msl_options =
                 msl::Options { fake_missing_bindings: true, lang_version, ..Default::default() };
             let (metal, _) =
                 msl::write_string(&module, &info, &msl_options, &Default::default()).expect(&what);
             assert!(metal.contains("kernel void"), "{what}");
             count += 1;
-            if matrices {
+            if !portable {
                 continue;
             }
             let hlsl_options = hlsl::Options { fake_missing_bindings: true, ..Default::default() };
@@ -83,7 +82,7 @@ fn every_variant_translates_to_every_shading_language_that_has_what_it_uses() {
 fn bindings_entry_and_workgroup_size_are_those_of_the_wgsl() {
     for (kernel, variants) in all() {
         for constants in variants {
-            let (module, _) = module(kernel, &constants);
+            let (module, _, source) = module(kernel, &constants);
             let mut found: Vec<_> = module
                 .global_variables
                 .iter()
@@ -126,7 +125,7 @@ fn bindings_entry_and_workgroup_size_are_those_of_the_wgsl() {
                 .map(|(_, variable)| u64::from(module.types[variable.ty].inner.size(module.to_ctx())))
                 .sum();
             // Devices with cooperative matrices have twice what WebGPU promises.
-            let limit = if has_matrices(&constants) { 32_768 } else { 16_384 };
+            let limit = if has_matrices(&source) { 32_768 } else { 16_384 };
             assert!(shared <= limit, "{} {constants:?}: {shared} bytes of workgroup memory", kernel.name);
         }
     }
@@ -135,15 +134,11 @@ fn bindings_entry_and_workgroup_size_are_those_of_the_wgsl() {
 #[test]
 fn every_kernel_has_its_files() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files: BTreeSet<_> = crate::shaders::stems().map(String::from).collect();
-    assert_eq!(stems(&root.join("shaders"), "wgsl"), files, "src/shaders.rs lists other files");
-    let kernels: BTreeSet<_> = all().iter().map(|(kernel, _)| kernel.file.to_string()).collect();
-    assert_eq!(kernels.len(), all().len());
-    let is_kernel = |stem: &&String| {
-        let text = crate::shaders::text(stem).unwrap_or_default();
-        text.contains("@compute")
-    };
-    assert_eq!(files.iter().filter(is_kernel).cloned().collect::<BTreeSet<_>>(), kernels);
+    let kernels: BTreeSet<_> = all().iter().map(|(kernel, _)| kernel.source.stem.to_string()).collect();
+    assert_eq!(kernels.len(), all().len(), "two kernels of one file");
+    let imported: BTreeSet<_> = crate::shaders::imported().map(String::from).collect();
+    assert!(imported.is_disjoint(&kernels));
+    assert_eq!(stems(&root.join("shaders"), "wgsl"), &kernels | &imported);
     assert!(stems(&root.join("src/kernels"), "rs").is_superset(&kernels));
     // A kernel on cooperative matrices means what the one that it stands for means.
     let meanings = all().into_iter().map(|(kernel, _)| kernel.name.trim_end_matches("_matrix").to_string());

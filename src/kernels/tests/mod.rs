@@ -25,9 +25,12 @@ pub(crate) mod support;
 mod training;
 mod windows;
 
-use crate::gpu::Constant;
+/// Whether a shader needs nothing that only some devices have: neither subgroups nor cooperative matrices.
+fn is_portable(wgsl: &str) -> bool {
+    !wgsl.contains("subgroup") && !has_matrices(wgsl)
+}
 
-/// Whether it is a variant in cooperative matrices.
-fn has_matrices(constants: &[(&'static str, Constant)]) -> bool {
-    constants.iter().any(|(name, _)| *name == "MATRIX")
+/// Whether a shader uses cooperative matrices.
+fn has_matrices(wgsl: &str) -> bool {
+    wgsl.contains("coop_mat")
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use wasm_bindgen::prelude::wasm_bindgen;
 
-use super::has_matrices;
+use super::is_portable;
 use crate::gpu::shader::ENTRY;
 use crate::gpu::{Binding, Constant, element_constant};
 use crate::kernels::{FLOATS, Variant, all};
@@ -16,7 +16,7 @@ const FREE: [&str; 4] = ["DROPOUT", "GUARD_NONFINITE", "HAS_BIAS", "GATE"];
 /// One variant in so many is compiled to the end, which takes a second; each form is in it.
 const COMPILED: usize = 5;
 
-/// Every variant but those in cooperative matrices, which browsers don't have, as JSON. Where there are too many to list, each operand
+/// Every variant but those with subgroups or cooperative matrices, as JSON. Where there are too many to list, each operand
 /// has each type and each flag is on and off in each form.
 #[wasm_bindgen]
 #[allow(unreachable_pub)]
@@ -30,14 +30,18 @@ pub fn shaders() -> String {
         });
         let bindings: Vec<_> = bindings.collect();
         let mut seen = BTreeSet::new();
-        for (i, listed) in variants.into_iter().filter(|variant| !has_matrices(variant)).enumerate() {
+        for (i, listed) in variants.into_iter().enumerate() {
             for (j, constants) in [listed.clone()].into_iter().chain(varied(&listed)).enumerate() {
+                let code = kernel.wgsl(&constants).unwrap();
+                if !is_portable(&code) {
+                    continue;
+                }
                 let name = format!("{} {constants:?}", kernel.name);
                 let compiled = j == 0 && i % COMPILED == 0;
                 if seen.insert(name.clone()) || compiled {
                     shaders.push(json!({
                         "name": name,
-                        "code": kernel.wgsl(&constants).unwrap(),
+                        "code": code,
                         "entryPoint": ENTRY,
                         "bindings": bindings,
                         "compiled": compiled,

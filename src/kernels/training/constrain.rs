@@ -3,10 +3,11 @@
 use crate::Result;
 use crate::gpu::{Binding, BufferRange, Constant, Kernel, Parameters, Pass};
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "constrain",
-    file: "training/constrain",
+    source: source!("training/constrain"),
     generate: None,
     bindings: &[Binding::Uniform("params"), Binding::Read("squares"), Binding::Write("w")],
     workgroup_size: 64,

@@ -4,10 +4,11 @@ use crate::Result;
 use crate::gpu::{Binding, BufferRange, Kernel, Parameters, Pass};
 use crate::kernels::dispatch::element_windows;
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "l1_l2_backward",
-    file: "training/l1_l2_backward",
+    source: source!("training/l1_l2_backward"),
     generate: None,
     bindings: &[Binding::Uniform("params"), Binding::Read("x"), Binding::Write("gradient")],
     workgroup_size: 64,

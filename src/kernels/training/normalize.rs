@@ -3,10 +3,11 @@
 use crate::Result;
 use crate::gpu::{Binding, BufferRange, Kernel, Parameters, Pass};
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "normalize",
-    file: "training/normalize",
+    source: source!("training/normalize"),
     generate: None,
     bindings: &[
         Binding::Uniform("params"),

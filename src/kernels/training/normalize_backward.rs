@@ -4,10 +4,11 @@ use super::normalize::{Params, Vectors};
 use crate::Result;
 use crate::gpu::{Binding, BufferRange, Kernel, Parameters, Pass};
 use crate::kernels::params;
+use crate::shaders::source;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "normalize_backward",
-    file: "training/normalize_backward",
+    source: source!("training/normalize_backward"),
     generate: None,
     bindings: &[
         Binding::Uniform("params"),

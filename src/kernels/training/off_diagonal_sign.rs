@@ -4,10 +4,11 @@ use crate::Result;
 use crate::gpu::{Binding, BufferRange, Kernel, Parameters, Pass};
 use crate::kernels::dispatch::element_windows;
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "off_diagonal_sign",
-    file: "training/off_diagonal_sign",
+    source: source!("training/off_diagonal_sign"),
     generate: None,
     bindings: &[Binding::Uniform("params"), Binding::Write("p")],
     workgroup_size: 64,

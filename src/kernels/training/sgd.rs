@@ -3,10 +3,11 @@
 use crate::Result;
 use crate::gpu::{Binding, BufferRange, Constant, Kernel, Parameters, Pass};
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "sgd",
-    file: "training/sgd",
+    source: source!("training/sgd"),
     generate: None,
     bindings: &[
         Binding::Uniform("params"),

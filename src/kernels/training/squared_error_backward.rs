@@ -4,10 +4,11 @@ use crate::Result;
 use crate::gpu::{Binding, BufferRange, Kernel, Parameters, Pass};
 use crate::kernels::dispatch::element_windows;
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "squared_error_backward",
-    file: "training/squared_error_backward",
+    source: source!("training/squared_error_backward"),
     generate: None,
     bindings: &[
         Binding::Uniform("params"),

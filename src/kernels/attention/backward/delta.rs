@@ -3,11 +3,12 @@
 use crate::Result;
 use crate::gpu::{Binding, BufferRange, Constant, Constants, Kernel, Parameters, Pass, is_on, operand};
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 use crate::shapes::Dims;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "attention_delta",
-    file: "attention/backward/delta",
+    source: source!("attention/backward/delta"),
     generate: Some(operands),
     bindings: &[
         Binding::Uniform("params"),

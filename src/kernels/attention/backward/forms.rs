@@ -55,10 +55,28 @@ impl Form {
     }
 }
 
+/// Variants of the forms, with the kernels of their layouts, in both roles.
+#[cfg(test)]
+pub(crate) fn variants() -> Vec<(&'static crate::gpu::Kernel, crate::kernels::Variant)> {
+    let mut all = Vec::new();
+    let limits = wgpu::Limits::default();
+    let least = Capabilities::least(&limits);
+    for (i, form) in FORMS.iter().enumerate() {
+        for (j, head_dim) in [64, 1, 129, 252].into_iter().enumerate() {
+            for role in Role::ALL {
+                if form.fits(role, head_dim, &least) {
+                    let dropout = (i + j) % 2 == 0;
+                    all.push((form.layout.kernel(), form.layout.constants(role, head_dim, dropout)));
+                }
+            }
+        }
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::AdapterKind;
 
     #[test]
     fn names_tell_the_forms_and_no_two_are_alike() {
@@ -71,7 +89,7 @@ mod tests {
     #[test]
     fn every_head_has_forms_that_fit() {
         let limits = wgpu::Limits::default();
-        let device = Capabilities { kind: AdapterKind::Cpu, limits: &limits, matrix: None };
+        let device = Capabilities::least(&limits);
         for head_dim in [1, 3, 4, 64, 100, 128, 252, 256, 420, 5000] {
             for role in Role::ALL {
                 assert!(FORMS.iter().filter(|form| form.fits(role, head_dim, &device)).count() > 3);

@@ -3,10 +3,11 @@
 use super::interface::{BINDINGS, Layout, Params, Role, operands};
 use crate::gpu::{Capabilities, Constant, Kernel};
 use crate::kernels::params;
+use crate::shaders::source;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "attention_backward",
-    file: "attention/backward/lanes",
+    source: source!("attention/backward/lanes"),
     generate: Some(operands),
     bindings: BINDINGS,
     workgroup_size: 0,
@@ -117,24 +118,6 @@ impl Layout for Lanes {
         let memory = if *staged { "staged" } else { "direct" };
         format!("{memory} {row_lanes}x{column_lanes} lanes of {rows}x{}", 4 * column_quads)
     }
-}
-
-#[cfg(test)]
-pub(crate) fn variants() -> Vec<crate::kernels::Variant> {
-    use crate::gpu::AdapterKind;
-    let mut all = Vec::new();
-    let limits = wgpu::Limits::default();
-    let least = Capabilities { kind: AdapterKind::Cpu, limits: &limits, matrix: None };
-    for (i, form) in super::forms::FORMS.iter().enumerate() {
-        for (j, head_dim) in [64, 1, 129, 252].into_iter().enumerate() {
-            for role in Role::ALL {
-                if form.fits(role, head_dim, &least) {
-                    all.push(form.layout.constants(role, head_dim, (i + j) % 2 == 0));
-                }
-            }
-        }
-    }
-    all
 }
 
 #[cfg(test)]

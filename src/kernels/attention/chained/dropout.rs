@@ -4,11 +4,12 @@ use crate::Result;
 use crate::gpu::{Binding, BufferRange, Kernel, Pass};
 use crate::kernels::attention::problem::{Problem, ProblemParams};
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 use crate::shapes::Queries;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "dropout",
-    file: "attention/chained/dropout",
+    source: source!("attention/chained/dropout"),
     generate: None,
     bindings: &[Binding::Uniform("params"), Binding::Write("probs")],
     workgroup_size: 32,

@@ -6,11 +6,12 @@ use crate::gpu::{Binding, BufferRange, Constant, Kernel, Operand, Pass, element_
 use crate::kernels::attention::problem::{Problem, ProblemParams};
 use crate::kernels::dispatch::tile_ranges;
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 use crate::shapes::Queries;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "scores",
-    file: "attention/chained/scores",
+    source: source!("attention/chained/scores"),
     generate: None,
     bindings: &[
         Binding::Uniform("params"),

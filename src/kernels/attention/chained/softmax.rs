@@ -4,11 +4,12 @@ use crate::Result;
 use crate::gpu::{Binding, BufferRange, Kernel, Parameters, Pass};
 use crate::kernels::dispatch::LOOP_LIMIT;
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 use crate::shapes::{Dims, Queries};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "softmax",
-    file: "attention/chained/softmax",
+    source: source!("attention/chained/softmax"),
     generate: None,
     bindings: &[Binding::Uniform("params"), Binding::Write("scores"), Binding::Write("lse")],
     workgroup_size: 32,

@@ -6,11 +6,12 @@ use crate::gpu::{Binding, BufferRange, Kernel, Operand, Parameters, Pass, elemen
 use crate::kernels::attention::problem::{Problem, ProblemParams};
 use crate::kernels::dispatch::{loop_ranges, tile_ranges};
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 use crate::shapes::Queries;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "weighted_values",
-    file: "attention/chained/weighted_values",
+    source: source!("attention/chained/weighted_values"),
     generate: None,
     bindings: &[
         Binding::Uniform("params"),

@@ -4,10 +4,11 @@ use crate::Result;
 use crate::gpu::{Binding, BufferRange, Kernel, Parameters, Pass};
 use crate::kernels::attention::problem::Problem;
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "combine_splits",
-    file: "attention/forward/combine_splits",
+    source: source!("attention/forward/combine_splits"),
     generate: None,
     bindings: &[
         Binding::Uniform("params"),

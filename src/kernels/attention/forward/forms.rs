@@ -171,17 +171,16 @@ impl Form {
     }
 }
 
-/// Variants of the forms of one kernel that together have every form, type and flag.
+/// Variants of the forms, with the kernels of their layouts, that together have every form, type and flag.
 #[cfg(test)]
-pub(super) fn variants(kernel: &'static crate::gpu::Kernel) -> Vec<crate::kernels::Variant> {
+pub(crate) fn variants() -> Vec<(&'static crate::gpu::Kernel, crate::kernels::Variant)> {
     use super::interface::Variant;
     use crate::DType;
-    use crate::gpu::AdapterKind;
-    use crate::kernels::{FLOATS, UNITS};
+
+    use crate::kernels::{FLOATS, MATRIX_CONFIGS};
     use crate::tuning::NamedForm as _;
     let mut all = Vec::new();
-    let forms = FORMS.iter().filter(|form| std::ptr::eq(form.layout.kernel(), kernel));
-    for (i, form) in forms.enumerate() {
+    for (i, form) in FORMS.iter().enumerate() {
         let on = |bit: usize, j: usize| (i + j) >> bit & 1 == 1;
         let is_matrix = form.uses_matrices();
         let limits = wgpu::Limits {
@@ -190,8 +189,10 @@ pub(super) fn variants(kernel: &'static crate::gpu::Kernel) -> Vec<crate::kernel
         };
         let widths = if is_matrix { [64, 1, 129, 128] } else { [64, 1, 129, 252] };
         for (j, head_dim) in widths.into_iter().enumerate() {
-            for matrix in UNITS.iter().copied().take(if is_matrix { UNITS.len() } else { 1 }) {
-                let device = Capabilities { kind: AdapterKind::Cpu, limits: &limits, matrix: Some(matrix) };
+            for matrix in
+                MATRIX_CONFIGS.iter().copied().take(if is_matrix { MATRIX_CONFIGS.len() } else { 1 })
+            {
+                let device = Capabilities { matrix: Some(matrix), ..Capabilities::least(&limits) };
                 if !form.fits(head_dim, &device) {
                     continue;
                 }
@@ -205,7 +206,7 @@ pub(super) fn variants(kernel: &'static crate::gpu::Kernel) -> Vec<crate::kernel
                     if is_matrix { [on(1, j), on(0, j)] } else { [on(0, j), on(1, j)] };
                 let partial = form.layout.workgroups() > 0;
                 let variant = Variant { types, head_dim, dropout, guard_nonfinite, partial };
-                all.push(form.layout.constants(&variant, Some(matrix)));
+                all.push((form.layout.kernel(), form.layout.constants(&variant, Some(matrix))));
             }
         }
     }
@@ -226,7 +227,7 @@ mod tests {
                 for (query_heads, key_heads) in [(1, 1), (4, 1), (8, 2)] {
                     let dims = Dims { batch: 2, query_len, key_len: 5000, query_heads, key_heads, head_dim };
                     for kind in [AdapterKind::Cpu, AdapterKind::Nvidia] {
-                        let device = Capabilities { kind, limits: &least, matrix: None };
+                        let device = Capabilities { kind, ..Capabilities::least(&least) };
                         let form = default_form(&dims, &device).unwrap();
                         assert!(form.keys_per_dispatch(head_dim, true) >= form.key_block());
                         let (splits, blocks) = (form.splits(&dims), dims.key_len.div_ceil(form.key_block()));
@@ -238,7 +239,7 @@ mod tests {
         }
         let wide = Dims { batch: 1, query_len: 8, key_len: 8, query_heads: 1, key_heads: 1, head_dim: 257 };
         let large = wgpu::Limits { max_compute_workgroup_storage_size: 1 << 20, ..least };
-        let device = Capabilities { kind: AdapterKind::Cpu, limits: &large, matrix: None };
+        let device = Capabilities::least(&large);
         assert!(default_form(&wide, &device).is_none());
     }
 

@@ -3,10 +3,11 @@
 use super::interface::{BINDINGS, Layout, Params, Variant, operands};
 use crate::gpu::{Capabilities, Constant, Kernel, MatrixConfig};
 use crate::kernels::params;
+use crate::shaders::source;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "attention_forward",
-    file: "attention/forward/lanes",
+    source: source!("attention/forward/lanes"),
     generate: Some(operands),
     bindings: BINDINGS,
     workgroup_size: 0,
@@ -112,9 +113,4 @@ impl Layout for Lanes {
         let name = format!("{memory} {row_lanes}x{column_lanes} lanes of {rows}x{}", 4 * key_quads);
         if workgroups > 0 { format!("{name}, keys split for {workgroups} workgroups") } else { name }
     }
-}
-
-#[cfg(test)]
-pub(crate) fn variants() -> Vec<crate::kernels::Variant> {
-    super::forms::variants(&KERNEL)
 }

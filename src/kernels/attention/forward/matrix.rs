@@ -3,10 +3,11 @@
 use super::interface::{BINDINGS, Layout, Params, Variant, operands};
 use crate::gpu::{Capabilities, Constant, Kernel, MatrixConfig};
 use crate::kernels::params;
+use crate::shaders::source;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "attention_forward_matrix",
-    file: "attention/forward/matrix",
+    source: source!("attention/forward/matrix"),
     generate: Some(operands),
     bindings: BINDINGS,
     workgroup_size: 0,
@@ -94,9 +95,4 @@ impl Layout for Rows {
     fn name(&self) -> String {
         format!("matrix 4 parts of {} rows by {} keys", self.rows, self.key_block)
     }
-}
-
-#[cfg(test)]
-pub(crate) fn variants() -> Vec<crate::kernels::Variant> {
-    super::forms::variants(&KERNEL)
 }

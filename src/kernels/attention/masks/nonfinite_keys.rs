@@ -6,12 +6,13 @@ use crate::gpu::{
     operand,
 };
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 use crate::shapes::Dims;
 use crate::{DType, Result};
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "nonfinite_keys",
-    file: "attention/masks/nonfinite_keys",
+    source: source!("attention/masks/nonfinite_keys"),
     generate: Some(operands),
     bindings: &[Binding::Uniform("params"), Binding::Read("v"), Binding::Write("bits")],
     workgroup_size: 32,

@@ -3,10 +3,11 @@
 use crate::Result;
 use crate::gpu::{Binding, BufferRange, Constant, Kernel, Parameters, Pass};
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "pack_mask",
-    file: "attention/masks/pack_mask",
+    source: source!("attention/masks/pack_mask"),
     generate: None,
     bindings: &[
         Binding::Uniform("params"),

@@ -4,10 +4,11 @@ use crate::Result;
 use crate::gpu::{Binding, BufferRange, Kernel, Parameters, Pass};
 use crate::kernels::dispatch::element_windows;
 use crate::kernels::params::{self, params};
+use crate::shaders::source;
 
 pub(crate) static KERNEL: Kernel = Kernel {
     name: "zero_nonfinite",
-    file: "attention/masks/zero_nonfinite",
+    source: source!("attention/masks/zero_nonfinite"),
     generate: None,
     bindings: &[Binding::Uniform("params"), Binding::Write("x")],
     workgroup_size: 64,
