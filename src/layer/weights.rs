@@ -1,7 +1,7 @@
 //! The weights of a layer on the device: read, set, copied, trained.
 
 #[cfg(feature = "training")]
-use crate::Gradients;
+use super::Gradients;
 use crate::gpu::Pass;
 use crate::kernels::elementwise::cast::cast;
 #[cfg(feature = "training")]
