@@ -82,7 +82,7 @@ pub async fn tune_scaled_dot_product_attention(
 /// Results go to `output`, which must not overlap the inputs.
 ///
 /// Arguments are checked before anything is recorded. What wgpu itself finds wrong, such as memory that runs out,
-/// goes to the error scope or handler of the caller, who should [`trim`](Gpu::trim) then.
+/// goes to the error scope or handler of the caller, who should [`trim`](crate::Gpu::trim) then.
 pub fn encode_scaled_dot_product_attention(
     encoder: &mut wgpu::CommandEncoder,
     q: &Tensor,

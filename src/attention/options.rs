@@ -20,7 +20,7 @@ impl AttentionPath {
     pub const ALL: [AttentionPath; 2] = [AttentionPath::Fused, AttentionPath::Chained];
 }
 
-/// The options of [`scaled_dot_product_attention`]. The default is plain attention.
+/// The options of [`scaled_dot_product_attention`](crate::scaled_dot_product_attention). The default is plain attention.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AttentionOptions<'a> {
     /// What products are multiplied by. `None` is 1 / √D.
@@ -57,7 +57,7 @@ impl AttentionOptions<'_> {
     }
 }
 
-/// What [`scaled_dot_product_attention`] and its `encode` form return.
+/// What [`scaled_dot_product_attention`](crate::scaled_dot_product_attention) and its `encode` form return.
 #[derive(Debug, Clone)]
 pub struct AttentionOutput {
     /// `[B,T,H,D]`, in q's type.
@@ -68,11 +68,11 @@ pub struct AttentionOutput {
     pub attention_scores: Option<Tensor>,
     /// The path that was taken.
     pub path: AttentionPath,
-    /// The form of the fused kernel that was taken (see [`Gpu::choices`]); `None` on the chained path.
+    /// The form of the fused kernel that was taken (see [`Gpu::choices`](crate::Gpu::choices)); `None` on the chained path.
     pub form: Option<&'static str>,
 }
 
-/// What [`encode_scaled_dot_product_attention`] writes to.
+/// What [`encode_scaled_dot_product_attention`](crate::encode_scaled_dot_product_attention) writes to.
 #[derive(Debug, Clone)]
 pub struct AttentionTensors {
     /// `[B,T,H,D]`, in q's type.

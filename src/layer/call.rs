@@ -30,7 +30,7 @@ pub struct CallOptions<'a> {
     /// Whether to drop probabilities, with the layer's `dropout`.
     pub training: bool,
     /// The seed of this call's dropout pattern. `None` takes a new one for each call, derived from the layer's `seed` if it
-    /// has one ([`Config::dropout_seed`]); [`CallOutput::dropout_seed`] says which.
+    /// has one ([`Config::dropout_seed`](crate::Config::dropout_seed)); [`CallOutput::dropout_seed`] says which.
     pub seed: Option<u64>,
     /// Position of the first query among the keys.
     pub q_offset: u32,
@@ -61,7 +61,7 @@ pub struct CallOutput {
     pub dropout_seed: Option<u64>,
     /// The path that attention took.
     pub path: AttentionPath,
-    /// The form of the fused kernel that was taken; `None` on the chained path. [`Gpu::choices`] has those of all kernels.
+    /// The form of the fused kernel that was taken; `None` on the chained path. [`Gpu::choices`](crate::Gpu::choices) has those of all kernels.
     pub attention_form: Option<&'static str>,
 }
 
@@ -117,7 +117,7 @@ impl GroupedQueryAttention {
     /// go to `output`, which must not overlap the inputs.
     ///
     /// Arguments are checked before anything is recorded. What wgpu itself finds wrong, such as memory that runs out,
-    /// goes to the error scope or handler of the caller, who should [`trim`](Gpu::trim) then.
+    /// goes to the error scope or handler of the caller, who should [`trim`](crate::Gpu::trim) then.
     ///
     /// ```
     /// # use gqa::{Config, FeatureWidths, Gpu, GroupedQueryAttention, Tensor};

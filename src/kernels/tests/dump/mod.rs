@@ -292,7 +292,7 @@ fn what_is_wanted_is_read_by_name_and_what_is_unknown_is_named() {
     );
     assert!(ask(&[("KERNEL", "cast"), ("TYPES", "f16,bf16")]).unwrap().contains("X_TYPE=1, Y_TYPE=2"));
     for (values, expected) in [
-        (vec![("KERNEL", "conv")], "no kernel is called conv; there are cast, linear, pack_mask,"),
+        (vec![("KERNEL", "conv")], "no kernel is called conv; there are linear, attention_forward,"),
         (vec![("KERNEL", "linear_matrix")], "no kernel is called linear_matrix"),
         (
             vec![("KERNEL", "linear"), ("FORM", "8x8")],
