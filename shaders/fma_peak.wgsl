@@ -1,14 +1,14 @@
 // y[i] = Σ a        over the ACCUMULATORS · 4 numbers a of invocation i, after each went
 // a = a · scale + offset        4 · iterations times
 //
-// Nothing but multiply-adds in registers, for the most of them that an adapter can do in a second. The numbers of an
-// invocation do not depend on each other, so that one need not wait for another; the sum makes each of them needed.
+// Multiply-adds in registers and nothing else: measures an adapter's peak rate. The numbers of an invocation are independent,
+// so their latencies overlap. The sum keeps the compiler from removing any of them.
 
 #import shared/grid
 
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 
-// Where accumulator j of an invocation begins: in [0, 2).
+// The initial value of accumulator j of an invocation, in [0, 2).
 fn start(invocation: u32, j: u32) -> vec4<f32> {
     return vec4<f32>(0.0, 0.25, 0.5, 0.75) + f32((invocation + 8u * j) % 64u) * 0.015625;
 }

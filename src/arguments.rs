@@ -1,14 +1,14 @@
-//! Checks of what a caller passes: the type, device, shape and size of an argument.
+//! Checks of arguments: type, device, shape and size.
 
 use crate::gpu::{Gpu, Tensor};
 use crate::{DType, Error, Result};
 
-/// Fails where a storage buffer of so many words could not be bound whole.
+/// Fails if a storage buffer of this many words exceeds one binding.
 pub(crate) fn check_binding(gpu: &Gpu, operation: &'static str, argument: &str, words: u64) -> Result<()> {
     check_limit(operation, argument, words, gpu.binding_limits().bytes)
 }
 
-/// Fails where a storage buffer of so many words would be larger than the adapter allows.
+/// Fails if a storage buffer of this many words exceeds the adapter's limits.
 pub(crate) fn check_words(gpu: &Gpu, operation: &'static str, argument: &str, words: u64) -> Result<()> {
     check_limit(operation, argument, words, gpu.max_tensor_bytes())
 }
@@ -21,7 +21,7 @@ fn check_limit(operation: &'static str, argument: &str, words: u64, limit: u64) 
     Ok(())
 }
 
-/// Fails unless there is a tensor of this shape and type, on this device.
+/// Fails unless the tensor is given, with this shape and type, on this device.
 pub(crate) fn check_output(
     operation: &'static str,
     gpu: &Gpu,
@@ -58,7 +58,7 @@ pub(crate) fn check_device(operation: &'static str, gpu: &Gpu, name: &str, tenso
     Ok(())
 }
 
-/// Fails unless it holds floats of this shape on this device.
+/// Fails unless the tensor holds floats, with this shape, on this device.
 pub(crate) fn check_gradient(
     operation: &'static str,
     gpu: &Gpu,

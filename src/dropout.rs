@@ -1,8 +1,9 @@
-//! Dropout as a pure function of coordinates: the host's half of `shaders/shared/philox.wgsl` and `shaders/dropout.wgsl`.
+//! Dropout as a pure function of coordinates: the host's half of `shaders/shared/philox.wgsl` and
+//! `shaders/attention/dropout.wgsl`.
 
 use crate::{Error, Result};
 
-/// Which attention probabilities one training call drops.
+/// The pattern of attention probabilities that one training call drops.
 ///
 /// The element (b, h, t, s) is dropped when word `s % 4` of Philox4x32-10 with the counter
 /// `(s / 4, t + q_offset, h, b + batch_offset)` and the key `seed` is below `probability` · 2³². The pattern depends
@@ -30,12 +31,12 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// What kept probabilities are multiplied by: 1 / (1 − probability).
+    /// The factor of kept probabilities: 1 / (1 − probability).
     pub fn keep_scale(&self) -> f64 {
         1.0 / (1.0 - self.probability)
     }
 
-    /// Fails where the probability is not in [0, 1).
+    /// Fails unless the probability is in [0, 1).
     pub(crate) fn check(&self, operation: &'static str) -> Result<()> {
         if !(0.0..1.0).contains(&self.probability) {
             return Err(Error::argument(operation, "dropout", "in [0, 1)", self.probability.to_string()));
@@ -56,8 +57,8 @@ impl Dropout {
     }
 }
 
-/// The seed of call number `call` of a layer whose own seed is `base`: Philox as a mixing function, so that neighbouring
-/// seeds and calls share nothing.
+/// The seed of call number `call` of a layer with seed `base`. Philox serves as a mixing function, so adjacent seeds and
+/// calls give unrelated patterns.
 pub(crate) fn call_seed(base: u64, call: u64) -> u64 {
     let counter = [call as u32, (call >> 32) as u32, 0, 0];
     let [low, high, ..] = philox4x32_10(counter, [base as u32, (base >> 32) as u32]);

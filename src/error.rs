@@ -1,36 +1,36 @@
 //! The one error type of the crate.
 
-/// What went wrong, in words a caller can act on.
+/// An error of the library.
 ///
-/// Every message names the operation or file, the argument, what was expected and what came.
+/// Every message names the operation or file, the argument, the expected and the actual value.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An argument, tensor, mask or configuration value that the operation can't work with.
+    /// An argument, tensor, mask or configuration value that the operation does not accept.
     #[error("{operation}: `{argument}` must be {expected}, but got {got}")]
     Argument {
-        /// The operation that refused.
+        /// The operation that failed.
         operation: &'static str,
-        /// The argument that is wrong.
+        /// The offending argument.
         argument: String,
-        /// What would have been right.
+        /// The expected value.
         expected: String,
-        /// What came.
+        /// The actual value.
         got: String,
     },
 
-    /// A tensor that the adapter can't hold or bind.
+    /// A tensor too large for the adapter to allocate or bind.
     #[error(
         "{operation}: `{argument}` needs {bytes} bytes, more than the {limit} bytes that this adapter allows"
     )]
     TooLarge {
-        /// The operation that refused.
+        /// The operation that failed.
         operation: &'static str,
-        /// The tensor that is too large.
+        /// The tensor.
         argument: String,
-        /// How many bytes it needs.
+        /// The bytes it needs.
         bytes: u64,
-        /// How many the adapter allows.
+        /// The bytes the adapter allows.
         limit: u64,
     },
 
@@ -40,104 +40,104 @@ pub enum Error {
          lavapipe (Debian and Ubuntu: `apt-get install mesa-vulkan-drivers libvulkan1`)"
     )]
     NoAdapter {
-        /// What wgpu said.
+        /// The message from wgpu.
         reason: String,
     },
 
-    /// No adapter matches the name or index that was asked for.
+    /// No adapter matches the requested name or index.
     #[error("no adapter matches `{wanted}`; available: {}", list(.available))]
     AdapterNotFound {
-        /// What was asked for.
+        /// The requested name or index.
         wanted: String,
         /// The adapters that exist, each as `index: name (backend)`.
         available: Vec<String>,
     },
 
-    /// The adapter refused to give a device, or the device lacks what the library needs.
+    /// The adapter gave no device, or the device lacks a limit or feature that the library needs.
     #[error("adapter `{adapter}` can't be used: {reason}")]
     Device {
         /// The adapter's name.
         adapter: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 
     /// The device was lost (driver reset, removal, destruction); every tensor on it is gone.
     #[error("the GPU device was lost: {reason}")]
     DeviceLost {
-        /// What the driver said.
+        /// The driver's message.
         reason: String,
     },
 
     /// The device ran out of memory.
     #[error("{operation}: the GPU is out of memory: {message}")]
     OutOfMemory {
-        /// The operation during which it happened.
+        /// The operation that was running.
         operation: &'static str,
-        /// What wgpu said.
+        /// The message from wgpu.
         message: String,
     },
 
     /// wgpu refused a command. This is a defect of the library or of a driver.
     #[error("{operation}: wgpu reported an error: {message}")]
     Gpu {
-        /// The operation during which it happened.
+        /// The operation that was running.
         operation: &'static str,
-        /// What wgpu said.
+        /// The message from wgpu.
         message: String,
     },
 
-    /// A file (or bytes that should be one) that can't be read as what it should be.
+    /// A file, or bytes of one, that is malformed or not of the expected format.
     #[error("{format}: {message}")]
     File {
-        /// The format that was expected, such as `Keras archive` or `safetensors`.
+        /// The expected format, such as `Keras archive` or `safetensors`.
         format: &'static str,
-        /// What is wrong with it.
+        /// The defect.
         message: String,
     },
 
-    /// No attention layer of that name is in the file.
+    /// The file has no attention layer of that name.
     #[error("no grouped-query attention layer `{wanted}`; the file has {}", list(.available))]
     LayerNotFound {
-        /// The name that was asked for.
+        /// The requested name.
         wanted: String,
-        /// The attention layers that the file has.
+        /// The attention layers in the file.
         available: Vec<String>,
     },
 
-    /// The file has several attention layers, and it isn't clear which one is meant.
+    /// The file has several attention layers that match.
     #[error("{} grouped-query attention layers {}; name one of them", .wanted.as_ref().map_or("the file has several".into(), |name| format!("`{name}` could be any of the")), list(.candidates))]
     AmbiguousLayer {
-        /// The name that was asked for, if any.
+        /// The requested name, if any.
         wanted: Option<String>,
-        /// The layers that it could mean.
+        /// The layers that match.
         candidates: Vec<String>,
     },
 
-    /// A tensor that is needed is not there.
+    /// A required tensor is missing.
     #[error("{operation}: tensor `{name}` is missing; found {}", list(.found))]
     MissingTensor {
         /// The operation or file that needs it.
         operation: &'static str,
-        /// The name that was looked for.
+        /// The name of the tensor.
         name: String,
-        /// The names that are there.
+        /// The names that exist.
         found: Vec<String>,
     },
 
-    /// A tensor whose name means nothing here, most likely a typing error.
+    /// A tensor with an unknown name, most likely a typing error.
     #[error("{operation}: unknown tensor `{name}`; known names are {}", list(.known))]
     UnknownTensor {
-        /// The operation or file that refused.
+        /// The operation or file that rejects it.
         operation: &'static str,
         /// The unknown name.
         name: String,
-        /// The names that are known.
+        /// The known names.
         known: Vec<String>,
     },
 }
 
-/// The result of everything in this crate that can fail.
+/// The result type of the crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {

@@ -2,7 +2,7 @@
 
 use crate::{Config, Error, Result};
 
-/// The widest heads that the kernels take: they loop over a head's width within one dispatch.
+/// The widest heads that the kernels support: one dispatch loops over the whole width of a head.
 pub(crate) const MAX_HEAD_DIM: usize = 32_768;
 
 /// The dimensions of one call. See the table in the crate's documentation.
@@ -30,13 +30,13 @@ pub(crate) struct Queries {
 }
 
 impl Dims {
-    /// All queries, in ranges whose probabilities `[B,H,count,S]` take at most `words` words, if one query's do.
+    /// All queries, in ranges whose probabilities `[B,H,count,S]` take at most `words` words, or one query each.
     pub(crate) fn query_ranges(&self, words: u64) -> Option<impl Iterator<Item = Queries> + use<>> {
         let one_query = (self.batch * self.query_heads) as u64 * self.key_len as u64;
         let most = usize::try_from(words / one_query).unwrap_or(usize::MAX).min(self.query_len);
         let query_len = self.query_len;
         (most > 0).then(|| {
-            // Ranges of about equal length, not a rest of one query.
+            // Ranges of about equal length, rather than a short last one.
             let count = query_len.div_ceil(query_len.div_ceil(most));
             (0..query_len)
                 .step_by(count)
@@ -133,7 +133,7 @@ impl Dims {
     }
 }
 
-/// The attention mask's shape as rank 4 `[B or 1, H or 1, T or 1, S or 1]`, if it broadcasts against these dimensions.
+/// The attention mask's shape as rank 4 `[B or 1, H or 1, T or 1, S or 1]`. Fails unless it broadcasts to these dimensions.
 ///
 /// Rank 2 is `(T,S)`, rank 3 `(B,T,S)`, rank 4 `(B,H,T,S)`.
 pub(crate) fn attention_mask_shape(
@@ -159,7 +159,7 @@ pub(crate) fn attention_mask_shape(
     )
 }
 
-/// Fails unless the mask of a sequence has shape `[B, length]`.
+/// Fails unless a sequence mask has shape `[B, length]`.
 pub(crate) fn check_sequence_mask(
     operation: &'static str,
     name: &str,

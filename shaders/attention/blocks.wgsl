@@ -1,14 +1,14 @@
-// Blocks of queries and keys: which keys a row sees, as bits, and whether all of a block are seen.
+// Visibility of a block: a row's visible keys as bits, whether a whole block is visible, and the range of keys to visit.
 
 #import shared/numbers
 #import attention/visible
 
-/// The four keys of a group of four whose bits are set in `word`.
+/// The bits in `word` of group `quad` of four keys.
 fn seen_quad(word: u32, quad: u32) -> vec4<bool> {
     return (vec4<u32>(word >> ((quad & 7u) * 4u)) & vec4<u32>(1u, 2u, 4u, 8u)) != vec4<u32>();
 }
 
-/// Which of the keys s to s + 31 row (b, h, t) sees, of those before `end`.
+/// Bits of the keys s to s + 31 before `end` that query (b, h, t) sees.
 fn seen_word(b: u32, h: u32, t: u32, s: u32, end: u32) -> u32 {
     if (s >= end) {
         return 0u;
@@ -20,7 +20,7 @@ fn is_masked() -> bool {
     return (params.problem.visibility.flags & (HAS_ATTENTION_MASK | HAS_QUERY_MASK | HAS_KEY_MASK)) != 0u;
 }
 
-/// Whether causal and window let queries at these positions see each of so many keys.
+/// Whether the causal and window rules let every query at these positions see all `keys` keys from `first_key` on.
 fn sees_all(first_position: u32, last_position: u32, first_key: u32, keys: u32) -> bool {
     let window = params.problem.visibility.window;
     let ahead = max(first_key + keys, first_position + 1u) - (first_position + 1u);
@@ -29,7 +29,7 @@ fn sees_all(first_position: u32, last_position: u32, first_key: u32, keys: u32) 
         && (window == 0u || max(ahead, behind) < window);
 }
 
-/// Of the keys from `begin` to `end`, those that queries at these positions may see, from the beginning of a block of so many.
+/// The range of keys within `begin..end` that queries at these positions may see, begun at a multiple of `block`.
 fn keys_seen(first_position: u32, last_position: u32, begin: u32, end: u32, block: u32) -> vec2<u32> {
     let window = params.problem.visibility.window;
     var range = vec2<u32>(begin, end);

@@ -1,4 +1,4 @@
-// Which keys have values that are not finite: the bits that nonfinite_keys wrote into `mask_bits`.
+// The bits of non-finite keys, which nonfinite_keys wrote into `mask_bits`.
 
 #import attention/visible
 
@@ -7,12 +7,12 @@ fn nonfinite_start(b: u32, key_head: u32) -> u32 {
         + (b * params.problem.key_heads + key_head) * params.problem.visibility.nonfinite_stride;
 }
 
-/// Whether key s of this batch element and head has a value that is NaN or infinite. For GUARD_NONFINITE alone.
+/// Whether key s of this batch element and head has a non-finite value. Only with GUARD_NONFINITE.
 fn is_nonfinite(b: u32, key_head: u32, s: u32) -> bool {
     return mask_bit(nonfinite_start(b, key_head), s);
 }
 
-/// Whether any of `words` · 32 keys from `first` on is such. For GUARD_NONFINITE alone.
+/// Whether any of the `words` · 32 keys from `first` on has a non-finite value. Only with GUARD_NONFINITE.
 fn any_nonfinite(b: u32, key_head: u32, first: u32, words: u32) -> bool {
     var any = 0u;
     for (var w = 0u; w < words; w++) {

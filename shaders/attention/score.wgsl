@@ -1,4 +1,4 @@
-// The score of a query and a key: what is made of the product q·k before the softmax.
+// The score rule: maps a product q·k to the score that the softmax takes.
 
 /// The scores of four products.
 fn score(product: vec4<f32>) -> vec4<f32> {

@@ -1,4 +1,5 @@
-// Which key a query sees: the one rule, for a key and for 32 keys at once. Needs `params.problem.visibility` and the bits that pack_mask wrote, `mask_bits`.
+// The visibility rule, for one key and for 32 keys at once. Needs `params.problem.visibility`, and in `mask_bits` the bits
+// that pack_mask wrote.
 
 const HAS_CAUSAL: u32 = 1u;
 const HAS_ATTENTION_MASK: u32 = 2u;
@@ -38,8 +39,8 @@ fn lowest_bits(count: u32) -> u32 {
     return select((1u << (count & 31u)) - 1u, 0xffffffffu, count >= 32u);
 }
 
-/// Whether `visible` for the keys s to s + 31, s a multiple of 32: bit i is for key s + i. Those past the last are as
-/// causal and window say.
+/// `visible` for the keys s to s + 31, s a multiple of 32: bit i is for key s + i. Bits past the last key follow the causal
+/// and window rules alone.
 fn visible_word(b: u32, h: u32, t: u32, s: u32) -> u32 {
     let flags = params.problem.visibility.flags;
     let window = params.problem.visibility.window;

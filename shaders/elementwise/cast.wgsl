@@ -1,10 +1,10 @@
-// y = x, from one element type to another. A lane takes PER_LANE words of y, a workgroup apart.
+// y = x, from one element type to another. A lane writes PER_LANE words of y, WORKGROUP_SIZE apart.
 
 #import shared/grid
 #import shared/elements
 #import shared/rounding
 
-// Workgroups cost more than words do.
+// Several words per lane amortize the cost of a workgroup.
 const PER_LANE: u32 = 16u;
 
 @group(0) @binding(1) var<storage, read> x: array<u32>;

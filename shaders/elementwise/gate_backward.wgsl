@@ -1,10 +1,10 @@
-// The gradient of a gate, from that of what it gated.
+// The gradient of a gate, from the gradient of the gated output.
 //
 //     forward    gate = sigmoid(z)        gated = gate ∘ out
 //     backward   d_out = d_gated ∘ gate   d_z = (d_gated ∘ out + l1 + 2 · l2 · gate) ∘ gate ∘ (1 − gate)
 //
-// l1 and l2 are of a penalty on the gate itself, which is never negative. d_out takes the place of d_gated, and d_z that of
-// gate.                                                                                         all [count] f32
+// l1 and l2 are the factors of a penalty on the gate itself, which is never negative. d_out overwrites d_gated, and d_z
+// overwrites gate.                                                                              all [count] f32
 
 #import shared/grid
 

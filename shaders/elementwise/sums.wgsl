@@ -1,9 +1,9 @@
 // y[o,s,i] = factor · Σ map(x[o,l,i], other[o,l,i]) over l = s, s + segments, s + 2 · segments, … < length
-//                                                                       (+ what y[o,s,i] was, with ACCUMULATE)
+//                                                                       (+ the old y[o,s,i], with ACCUMULATE)
 //                                     x, other [outer,length,inner], y [outer,segments,inner]
-// An invocation makes one element of y. Neighbours read neighbours, whatever the shape. Sums of many terms are made of sums of
-// few by running this again on its own results: the order never varies, and rounding errors grow with the logarithm of
-// the number of terms.
+// An invocation computes one element of y. Adjacent lanes read adjacent elements, whatever the shape. Long sums run the
+// kernel again on its own results: the order of addition never varies, and rounding errors grow with the logarithm of the
+// number of terms.
 
 #import shared/grid
 
@@ -18,7 +18,7 @@ const MAGNITUDE_OFF_DIAGONAL: u32 = 5u;
 @group(0) @binding(2) var<storage, read> other: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
-/// map(x, other) of the element `at`, counted from where x begins.
+/// map(x, other) of element `at`, relative to x_base.
 fn mapped(at: u32) -> f32 {
     let value = x[params.x_base + at];
     if (MAP == MAGNITUDE) {

@@ -1,18 +1,18 @@
 // y[c,r] = x[r,c]                                                        x [rows,columns], y [columns,rows] f32
 //
-// A workgroup turns one tile round in workgroup memory, so that reads and writes are both of neighbours.
+// A workgroup transposes one tile in workgroup memory, so that reads and writes are both contiguous.
 
 #import shared/grid
 #import shared/elements
 
 const TILE: u32 = 32u;
-// Rows of a tile that the workgroup's lanes take at a time.
+// Rows of a tile that the lanes handle at a time.
 const AT_ONCE: u32 = WORKGROUP_SIZE / TILE;
 
 @group(0) @binding(1) var<storage, read> x: array<u32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
-// One element wider, so that a column's elements lie in different banks.
+// Rows are padded by one element, so that a column's elements lie in different banks.
 var<workgroup> tile: array<f32, TILE * (TILE + 1u)>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)

@@ -1,4 +1,4 @@
-// What the layouts of a projection share: loads that end with K, and the store with bias and gate.
+// Common to the layouts of a projection: loads bounded by K, and the epilogue with bias and gate.
 
 #import shared/grid
 #import shared/elements

@@ -1,10 +1,10 @@
 // y[m,n] = Σ_k x[m,k] · w[k,n] + bias[n]                            x [M,K], w [K,N], bias [N], y [M,N]
 // with GATE:  y[m,n] = sigmoid(that) · multiplicand[m,n]            multiplicand [M,N]
 //
-// A workgroup computes TILE_ROWS rows × TILE_QUADS vectors of four columns. Its lanes stand in ROW_LANES rows and
-// COLUMN_LANES columns; a lane owns ROWS rows, ROW_LANES apart, and QUADS vectors, COLUMN_LANES apart, in registers.
-// STAGED: x and w come through workgroup memory, 16 k at a time; else straight from their buffers. A long K is split
-// over dispatches, which carry the sum in y; the last one applies bias and gate.
+// A workgroup computes TILE_ROWS rows × TILE_QUADS vectors of four columns. Its lanes form a grid of ROW_LANES ×
+// COLUMN_LANES. A lane owns ROWS rows, ROW_LANES apart, and QUADS vectors, COLUMN_LANES apart, in registers. With STAGED, x
+// and w are staged in workgroup memory, 16 k at a time; otherwise lanes read the buffers directly. A long K is split over
+// dispatches, which carry the sum in y; the last one applies bias and gate.
 
 #import linear/interface
 
@@ -12,7 +12,7 @@ const TILE_ROWS: u32 = ROW_LANES * ROWS;
 const TILE_QUADS: u32 = COLUMN_LANES * QUADS;
 
 #if STAGED
-// One more vector a row than 16 k take, against bank conflicts.
+// A row is the four vectors of 16 k, padded by one against bank conflicts.
 const X_STRIDE: u32 = 5u;
 var<workgroup> x_tile: array<vec4<f32>, TILE_ROWS * X_STRIDE>;
 var<workgroup> w_tile: array<vec4<f32>, 16u * TILE_QUADS>;
@@ -28,7 +28,7 @@ fn main(
     if (tile >= params.tile_end) {
         return;
     }
-    // Nothing that depends on the lane where there is one row of them: drivers load what is the same for all lanes once.
+    // With one row of lanes, row_lane is a constant: addresses without it stay uniform, and drivers load those once.
     var row_lane = 0u;
     if (ROW_LANES > 1u) {
         row_lane = lane / COLUMN_LANES;
@@ -47,7 +47,7 @@ fn main(
 #for i in ROWS: let x$i = params.x_base + min(first_row + row_lane + ${i}u * ROW_LANES, last_row) * k;
 #for j in QUADS: let c$j = min(first_column + (column_lane + ${j}u * COLUMN_LANES) * 4u, last_column);
 #if ALIGNED
-    // By the index of vectors, and with nothing in the loop but additions: it is all that is not a multiply-add.
+    // Addresses are in vectors and advance by additions, the only integer arithmetic in the loop.
 #for i in ROWS: let xv$i = x$i / 4u;
 #for j in QUADS: let cv$j = c$j / 4u;
     let w_stride = params.n / 4u;

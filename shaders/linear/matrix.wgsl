@@ -1,11 +1,11 @@
 // y[m,n] = Σ_k x[m,k] · w[k,n] + bias[n]                            x [M,K], w [K,N], bias [N], y [M,N]
 // with GATE:  y[m,n] = sigmoid(that) · multiplicand[m,n]            multiplicand [M,N]
 //
-// In cooperative matrices: products of f16, sums of f32, in matrices of MATRIX × MATRIX that the lanes of a subgroup hold together.
-// The y of a workgroup has PART_ROWS × PART_COLUMNS parts, each of ROWS × COLUMNS matrices. A subgroup computes a part; where
-// there are fewer subgroups than parts, the next round takes the next ones: nothing depends on how wide they are. x and w
-// come through workgroup memory, STEP k at a time. So does y, a matrix of each part at a time, since matrices have no
-// elements. A long K is split over dispatches, which carry the sum in y; the last one applies bias and gate.
+// Cooperative matrices of MATRIX × MATRIX, held by a subgroup: f16 products, f32 sums. The tile of a workgroup has PART_ROWS ×
+// PART_COLUMNS parts of ROWS × COLUMNS matrices. Each subgroup computes one part; with fewer subgroups than parts, further
+// rounds compute the others, so no subgroup size is assumed. x and w are staged in workgroup memory, STEP k at a time. y
+// passes through it too, one matrix of each part at a time, because WGSL gives no access to a matrix's elements. A long K is
+// split over dispatches, which carry the sum in y; the last one applies bias and gate.
 
 #import linear/interface
 #import shared/halves
@@ -13,13 +13,13 @@
 const PARTS: u32 = PART_ROWS * PART_COLUMNS;
 const TILE_ROWS: u32 = PART_ROWS * ROWS * MATRIX;
 const TILE_COLUMNS: u32 = PART_COLUMNS * COLUMNS * MATRIX;
-// Rows are 16 bytes longer than they need be, against bank conflicts.
+// Rows are padded by 16 bytes against bank conflicts.
 const X_STRIDE: u32 = STEP + 8u;
 const W_STRIDE: u32 = TILE_COLUMNS + 8u;
 
 var<workgroup> x_tile: array<f16, TILE_ROWS * X_STRIDE>;
 var<workgroup> w_tile: array<f16, STEP * W_STRIDE>;
-// A matrix of y of each part.
+// One matrix of y per part.
 var<workgroup> y_tile: array<f32, PARTS * MATRIX * MATRIX>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)

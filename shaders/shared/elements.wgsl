@@ -1,4 +1,4 @@
-// Element types. Every float buffer is an array<u32>: a word holds one f32, or two halves, the even element low.
+// Element types. Float buffers are array<u32>: a word holds one f32, or two halves with the even element in the low bits.
 
 const F32: u32 = 0u;
 const F16: u32 = 1u;

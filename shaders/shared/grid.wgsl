@@ -4,7 +4,7 @@ fn flat_workgroup(id: vec3<u32>, count: vec3<u32>) -> u32 {
     return id.x + count.x * (id.y + count.y * id.z);
 }
 
-/// The element of a lane where each lane takes one of `elements`; `elements` for lanes past the end.
+/// The element of a lane, for kernels with one element per lane; `elements` for lanes past the end.
 fn flat_element(id: vec3<u32>, count: vec3<u32>, lane: u32, elements: u32) -> u32 {
     let tile = flat_workgroup(id, count);
     if (tile > elements / WORKGROUP_SIZE) {

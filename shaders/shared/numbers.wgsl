@@ -1,9 +1,9 @@
 // Constants of f32.
 
-// The bits of −inf, which is compared by them and never computed with: drivers disagree about infinities.
+// The bits of −inf. It is compared by bits and never computed with: drivers disagree about infinities.
 const NEGATIVE_INFINITY: u32 = 0xff800000u;
-// The first maximum of scores: below all that a kernel tells from it, and so far from the end of f32 that differences stay
-// finite.
+// The initial running maximum of scores: below every score that matters, yet far enough from the limit of f32 that
+// differences stay finite.
 const LOWEST: f32 = -1.0e38;
 const LOG2_E: f32 = 1.4426950408889634;
 const LN_2: f32 = 0.6931471805599453;

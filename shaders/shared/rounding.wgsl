@@ -1,4 +1,4 @@
-// f32 to half types: nearest, ties to even, on every driver alike (pack2x16float may round either way).
+// f32 to half types: nearest, ties to even, the same on every driver (pack2x16float may round either way).
 
 const INF_BITS: u32 = 0x7f800000u;
 

@@ -4,8 +4,8 @@
 //        UNIT_NORM      w[i] / (ε + norm)
 //        NON_NEG        max(w[i], 0)                                                 in place, w of any shape
 //
-// The axes of w come in groups; what an index of a group adds to the index in squares is its stride, 0 where the norm runs
-// over the group.
+// The axes of w are merged into groups. The stride of a group is what one step along it adds to the index in squares: 0 where
+// the norm runs over the group.
 
 #import shared/grid
 
@@ -43,7 +43,7 @@ fn main(
     }
     let value = w[i];
     if (RULE == NON_NEG) {
-        // Not max, which may make a number of NaN.
+        // Not max, which may turn NaN into a number.
         w[i] = select(value, 0.0, value < 0.0);
         return;
     }

@@ -1,4 +1,4 @@
-// The factor that makes a vector's norm 1, as Keras' normalize has it.
+// The factor that scales a vector to norm 1, as in Keras' normalize.
 
 // ε², for Keras' ε = 1e-7.
 const SMALLEST_SQUARE: f32 = 1e-14;

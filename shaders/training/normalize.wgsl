@@ -1,6 +1,6 @@
 // n[v,k] = x[v,k] · min(1 / √squares[v], 1 / ε)           n [vectors,length], squares [vectors] = Σ_k x[v,k]²
 //
-// The vectors are the rows or the columns of a matrix x: strides say where their elements are.
+// The vectors are the rows or the columns of a matrix x; strides locate their elements.
 
 #import shared/grid
 #import training/inverse_norm

@@ -1,11 +1,11 @@
-// What the updates of optimizers share: the gradient, clipped by the global norm with CLIP, and the variable less its decay.
+// Common to the optimizers: the gradient, clipped by the global norm with CLIP, and the variable after weight decay.
 
 const EXPONENT: u32 = 0x7f800000u;
 @group(0) @binding(1) var<storage, read> gradient: array<f32>;
 @group(0) @binding(2) var<storage, read> squared_norm: array<f32>;
 @group(0) @binding(3) var<storage, read_write> variable: array<f32>;
 
-/// clip / max(norm, clip) for norm = √squared_norm, and NaN where that is NaN or infinite, as in Keras.
+/// clip / max(norm, clip) for norm = √squared_norm, and NaN where squared_norm is non-finite, as in Keras.
 fn clip_scale(squared_norm: f32, clip: f32) -> f32 {
     // By bits: drivers disagree about NaN and infinity.
     let bits = bitcast<u32>(squared_norm);
@@ -24,7 +24,7 @@ fn clipped_gradient(i: u32) -> f32 {
     return gradient[i];
 }
 
-/// Element i less its decay.
+/// Element i after weight decay.
 fn decayed_variable(i: u32) -> f32 {
     let value = variable[i];
     if (params.weight_decay != 0.0) {

@@ -1,4 +1,4 @@
-//! The gradients of attention with respect to q, k and v, from what a forward pass left: memory O(T).
+//! The gradients of attention with respect to q, k and v, from the output and lse of a forward pass: memory O(T).
 
 use super::Call;
 use crate::arguments::{check_binding, check_gradient, check_output};
@@ -15,7 +15,7 @@ use crate::{AttentionOptions, AttentionOutput, DType, Error, Result, Tensor, tun
 const OPERATION: &str = "scaled_dot_product_attention_backward";
 const BACKWARD: &str = "attention_backward";
 
-/// What [`scaled_dot_product_attention_backward`] returns, all f32.
+/// Gradients that [`scaled_dot_product_attention_backward`] returns, all f32.
 #[derive(Debug, Clone)]
 pub struct AttentionGradients {
     /// `[B,T,H,D]`
@@ -26,12 +26,12 @@ pub struct AttentionGradients {
     pub dv: Tensor,
 }
 
-/// The gradients of `Σ d_out ∘ output` with respect to q, k and v, where `attended` is what
-/// [`scaled_dot_product_attention`](crate::scaled_dot_product_attention) returned for them with the same options, dropout
-/// included. d_out is `[B,T,H,D]` of any float type; gradients are f32.
+/// The gradients of `Σ d_out ∘ output` with respect to q, k and v. `attended` is the result of
+/// [`scaled_dot_product_attention`](crate::scaled_dot_product_attention) for the same tensors and options, dropout included.
+/// d_out is `[B,T,H,D]` of any float type; gradients are f32.
 ///
-/// A query that sees no key has gradient 0 and gives none. Nothing of size T × S is made. The same call gives the same bits.
-/// The commands are submitted, not waited for.
+/// A query that sees no key has gradient 0 and contributes none. No buffer of size T × S is allocated. The same call gives
+/// the same bits. The commands are submitted, not waited for.
 ///
 /// ```
 /// # pollster::block_on(async {
@@ -72,7 +72,7 @@ pub async fn scaled_dot_product_attention_backward(
         let new = |like: &Tensor| Tensor::output(gpu, OPERATION, like.shape().to_vec(), DType::F32);
         let gradients = AttentionGradients { dq: new(q)?, dk: new(k)?, dv: new(v)? };
         let mask_bits = masks.pack(pass, &dims, v.operand())?;
-        // What is changed in place is a copy.
+        // Kernels change their operands in place, so they get copies.
         let f32 = if problem.may_hide() { Converted::copy } else { Converted::new };
         let [q, k] = [f32(pass, q, DType::F32)?, f32(pass, k, DType::F32)?];
         let [v, d_out] = [f32(pass, v, DType::F32)?, f32(pass, d_out, DType::F32)?];
@@ -95,14 +95,14 @@ pub async fn scaled_dot_product_attention_backward(
     .await
 }
 
-/// The gradients of a run of attention: what tuning and recording both read.
+/// The plan of the gradients of attention. Tuning and recording both read it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BackwardPlan {
     problem: Problem,
 }
 
-/// The operands of the gradients of attention, all f32. Where keys can be hidden or dropped, q, k, v and d_out are changed, so
-/// they must be the library's own.
+/// The operands of the gradients of attention, all f32. If keys can be hidden or dropped, q, k, v and d_out are modified in
+/// place, so they must be the library's own buffers.
 #[derive(Clone, Copy)]
 pub(crate) struct BackwardOperands<'a> {
     /// `[B,T,H,D]`
@@ -117,7 +117,7 @@ pub(crate) struct BackwardOperands<'a> {
     pub(crate) lse: BufferRange<'a>,
     /// `[B,T,H,D]`
     pub(crate) d_out: BufferRange<'a>,
-    /// The bits that the problem's visibility tells of.
+    /// Mask bits, laid out as the problem's visibility says.
     pub(crate) mask_bits: BufferRange<'a>,
     /// `[B,T,H,D]`
     pub(crate) dq: BufferRange<'a>,
@@ -128,7 +128,7 @@ pub(crate) struct BackwardOperands<'a> {
 }
 
 impl BackwardPlan {
-    /// Fails where an operand of one batch element would not fit one binding.
+    /// Fails if an operand of one batch element exceeds one binding.
     pub(crate) fn new(operation: &'static str, gpu: &Gpu, problem: Problem) -> Result<Self> {
         let dims = &problem.dims;
         let words = |len: usize, heads: usize| (len * heads) as u64 * dims.head_dim as u64;
@@ -139,7 +139,7 @@ impl BackwardPlan {
         Ok(Self { problem })
     }
 
-    /// Measures the forms of both roles, if tuning is on and that has not been done.
+    /// Measures the forms of both roles, if tuning is on and they are not measured yet.
     pub(crate) async fn tune(&self, gpu: &Gpu) -> Result<()> {
         for role in Role::ALL {
             tuning::tune(&Backward { problem: self.problem, role }, gpu).await?;
@@ -147,7 +147,7 @@ impl BackwardPlan {
         Ok(())
     }
 
-    /// Records it with this dropout in place of the plan's, whose seed was not drawn yet.
+    /// Records the gradients. `dropout` replaces the plan's, whose seed was not drawn yet.
     pub(crate) fn record(
         &self,
         pass: &mut Pass<'_>,

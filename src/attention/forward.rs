@@ -1,4 +1,4 @@
-//! The commands of a run of attention, on either path.
+//! Records the commands of attention, on either path.
 
 use super::AttentionPath;
 use super::plan::{AttentionPlan, PROBS_WORDS};
@@ -29,17 +29,17 @@ pub(crate) struct AttentionOperands<'a> {
     pub(crate) scores: Option<&'a Tensor>,
 }
 
-/// What [`AttentionPlan::record`] leaves.
+/// Results of [`AttentionPlan::record`].
 pub(crate) struct Recorded {
-    /// The form of the fused kernel that was taken, if that was.
+    /// The form of the fused kernel, if that path was taken.
     pub(crate) form: Option<&'static str>,
-    /// With the dropout of this call.
+    /// The problem, with the dropout of this call.
     pub(crate) problem: Problem,
     pub(crate) mask_bits: Workspace,
 }
 
 impl AttentionPlan<'_> {
-    /// Records it with this dropout in place of the plan's, whose seed was not drawn yet.
+    /// Records the run. `dropout` replaces the plan's, whose seed was not drawn yet.
     pub(crate) fn record(
         &self,
         pass: &mut Pass<'_>,
@@ -101,8 +101,8 @@ fn record_chained(
     Ok(())
 }
 
-/// The ranges of queries that are run one after the other, so that their probabilities fit the adapter; all at once if
-/// scores are wanted. The plan has seen to it that this can be.
+/// Ranges of queries to run one after the other, so that their probabilities fit the adapter; a single range if scores are
+/// returned. The plan has checked that such ranges exist.
 fn query_ranges(gpu: &Gpu, problem: &Problem, scores: bool) -> Vec<Queries> {
     let dims = &problem.dims;
     if scores {

@@ -1,4 +1,4 @@
-//! The boolean masks of a call: checked against its dimensions, laid out once, and packed to bits.
+//! The boolean masks of a call: checked against its dimensions, laid out once, and packed into bits.
 
 use crate::arguments::{check_binding, check_device};
 use crate::gpu::{Gpu, Operand, Pass, Tensor, Workspace};
@@ -21,19 +21,19 @@ pub(crate) struct AttentionMasks<'a> {
     pub(crate) key_mask: Option<&'a Tensor>,
 }
 
-/// Where each mask of a call lies in one buffer of bits: attention_mask, then query_mask, then the conjunction of value_mask
-/// and key_mask, then the bits of non-finite keys where those are wanted.
+/// Layout of a call's masks in one buffer of bits: attention_mask, then query_mask, then the conjunction of value_mask and
+/// key_mask, then, where needed, the bits of non-finite keys.
 #[derive(Debug, Clone)]
 pub(crate) struct MaskLayout<'a> {
     masks: AttentionMasks<'a>,
-    /// What the kernels are told of all this.
+    /// The layout as the kernels' uniform block has it.
     pub(crate) visibility: Visibility,
     parts: Vec<Part<'a>>,
-    /// Words of the masks, behind which those of non-finite keys lie.
+    /// Words of the masks; the words of non-finite keys follow them.
     words: usize,
 }
 
-/// A mask, or the conjunction of two, with its rows, their length, and the word that it begins at.
+/// A mask, or the conjunction of two: its rows, their length, and its first word.
 #[derive(Debug, Clone, Copy)]
 struct Part<'a> {
     mask: &'a Tensor,
@@ -42,7 +42,7 @@ struct Part<'a> {
 }
 
 impl<'a> MaskLayout<'a> {
-    /// Checks types, devices and shapes, and lays the masks out beside a visibility by positions.
+    /// Checks types, devices and shapes, and adds the masks to a visibility by positions.
     pub(crate) fn new(
         operation: &'static str,
         gpu: &Gpu,
@@ -95,17 +95,17 @@ impl<'a> MaskLayout<'a> {
         self.words += rows * words_per_row(length);
     }
 
-    /// With the bits of non-finite keys.
+    /// The visibility with the bits of non-finite keys.
     pub(crate) fn with_nonfinite_keys(self, dims: &Dims) -> Self {
         Self { visibility: self.visibility.with_nonfinite_keys(self.words, dims), ..self }
     }
 
-    /// Without them.
+    /// The visibility without the bits of non-finite keys.
     pub(crate) fn without_nonfinite_keys(&self) -> Self {
         Self { visibility: self.visibility.without_nonfinite_keys(), ..self.clone() }
     }
 
-    /// Notes that commands which the caller submits may read the masks.
+    /// Marks the masks as readable by commands that the caller submits.
     pub(crate) fn mark_shared(&self) {
         let AttentionMasks { attention_mask, query_mask, value_mask, key_mask } = self.masks;
         [attention_mask, query_mask, value_mask, key_mask]
@@ -114,7 +114,7 @@ impl<'a> MaskLayout<'a> {
             .for_each(Tensor::mark_shared);
     }
 
-    /// Records the packing of the masks, and of the non-finite keys of v `[B,S,Hkv,D]` if they are in the layout.
+    /// Records packing the masks, and finding the non-finite keys of v `[B,S,Hkv,D]` if the layout has bits for them.
     pub(crate) fn pack(&self, pass: &mut Pass<'_>, dims: &Dims, v: Operand<'_>) -> Result<Workspace> {
         let has_nonfinite = self.visibility.has_nonfinite_keys();
         let nonfinite_words = if has_nonfinite { nonfinite_keys::words(dims) } else { 0 };

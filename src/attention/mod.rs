@@ -1,4 +1,4 @@
-//! Attention alone, for callers with already projected q, k, v; and the two paths, which the layer shares:
+//! Attention alone, for callers with already projected q, k, v; and its two paths, which the layer shares:
 //!
 //! ```text
 //! fused    attention_forward
@@ -55,7 +55,7 @@ pub async fn scaled_dot_product_attention(
     q.gpu().submit(OPERATION, |pass| call.record(pass, &call.allocate()?)).await
 }
 
-/// Tensors for [`encode_scaled_dot_product_attention`] to write to, for these arguments. They can be used again.
+/// Output tensors for [`encode_scaled_dot_product_attention`] with these arguments. They can be reused.
 pub async fn allocate_attention_output(
     q: &Tensor,
     k: &Tensor,
@@ -66,9 +66,8 @@ pub async fn allocate_attention_output(
     q.gpu().checked(OPERATION, || call.allocate()).await
 }
 
-/// Measures the forms of the kernel that a call with these arguments takes, if that has not been done and
-/// [tuning](crate::Tuning) is on. [`scaled_dot_product_attention`] does so by itself;
-/// [`encode_scaled_dot_product_attention`] can't.
+/// Measures the forms of the kernel for a call with these arguments, if [tuning](crate::Tuning) is on and they are not
+/// measured yet. [`scaled_dot_product_attention`] does so by itself; [`encode_scaled_dot_product_attention`] can't.
 pub async fn tune_scaled_dot_product_attention(
     q: &Tensor,
     k: &Tensor,
@@ -78,11 +77,11 @@ pub async fn tune_scaled_dot_product_attention(
     Call::new(OPERATION, q, k, v, options)?.plan.tune(q.gpu()).await
 }
 
-/// Records what [`scaled_dot_product_attention`] does into the caller's encoder: nothing is submitted, nothing waited for.
+/// Records the commands of [`scaled_dot_product_attention`] into the caller's encoder. It neither submits nor waits.
 /// Results go to `output`, which must not overlap the inputs.
 ///
-/// Arguments are checked before anything is recorded. What wgpu itself finds wrong, such as memory that runs out,
-/// goes to the error scope or handler of the caller, who should [`trim`](crate::Gpu::trim) then.
+/// Arguments are checked before anything is recorded. Errors that wgpu reports later, such as running out of memory, go to
+/// the caller's error scope or handler; call [`trim`](crate::Gpu::trim) after one.
 pub fn encode_scaled_dot_product_attention(
     encoder: &mut wgpu::CommandEncoder,
     q: &Tensor,
@@ -110,7 +109,7 @@ pub fn encode_scaled_dot_product_attention(
     call.record(&mut Pass::begin(gpu, encoder), output)
 }
 
-/// Attention alone with arguments that have been checked.
+/// A call of attention alone whose arguments have been checked.
 struct Call<'a> {
     q: &'a Tensor,
     k: &'a Tensor,
@@ -157,7 +156,7 @@ impl<'a> Call<'a> {
         &self.plan.problem.dims
     }
 
-    /// To be called under an error scope.
+    /// Must be called under an error scope.
     fn allocate(&self) -> Result<AttentionTensors> {
         let (gpu, dims, dtype) = (self.q.gpu(), self.dims(), self.q.dtype());
         let new = |shape: Vec<usize>, dtype| Tensor::output(gpu, OPERATION, shape, dtype);

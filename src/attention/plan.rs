@@ -1,4 +1,4 @@
-//! A run of attention whose arguments have been checked: what tuning and recording both read.
+//! The plan of a run of attention: its checked arguments. Tuning and recording both read it.
 
 use super::AttentionPath;
 use super::masks::{AttentionMasks, MaskLayout};
@@ -14,13 +14,13 @@ use crate::shapes::Dims;
 use crate::tuning;
 use crate::{DType, Error, Result};
 
-/// The arguments of a run of attention, beside its operands.
+/// The arguments of a run of attention other than its operands.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AttentionArguments<'a> {
     pub(crate) dims: Dims,
-    /// Of q, k and v.
+    /// The types of q, k and v.
     pub(crate) types: [DType; 3],
-    /// Whether the caller's numbers are f16, so that operands held in f32 may be rounded to it.
+    /// Whether the caller's data are f16, so that operands held in f32 may be rounded to it.
     pub(crate) half: bool,
     pub(crate) score: Score,
     pub(crate) causal: bool,
@@ -29,20 +29,20 @@ pub(crate) struct AttentionArguments<'a> {
     pub(crate) q_offset: u32,
     pub(crate) masks: AttentionMasks<'a>,
     pub(crate) dropout: Option<Dropout>,
-    /// Whether scores are to be returned.
+    /// Whether to return scores.
     pub(crate) scores: bool,
-    /// The path that the caller wants.
+    /// The path that the caller requested.
     pub(crate) path: Option<AttentionPath>,
 }
 
-/// A run of attention: its problem, where its masks lie, and its path.
+/// A run of attention: its problem, the layout of its masks, and its path.
 #[derive(Debug, Clone)]
 pub(crate) struct AttentionPlan<'a> {
     pub(crate) operation: &'static str,
     pub(crate) problem: Problem,
     pub(crate) masks: MaskLayout<'a>,
     pub(crate) path: AttentionPath,
-    /// Whether scores are to be returned.
+    /// Whether to return scores.
     pub(crate) scores: bool,
     types: [DType; 3],
     half: bool,
@@ -57,7 +57,7 @@ impl<'a> AttentionPlan<'a> {
     ) -> Result<Self> {
         let AttentionArguments { dims, types, half, causal, q_offset, score, dropout, scores, .. } =
             *arguments;
-        // No two positions are further apart than u32 counts.
+        // Distances between positions fit u32, so a wider window has no effect.
         let window = arguments.sliding_window.map_or(0, |window| u32::try_from(window).unwrap_or(u32::MAX));
         let positions = Visibility::of_positions(causal, q_offset, window);
         let masks = MaskLayout::new(operation, gpu, arguments.masks, positions, &dims)?;
@@ -90,12 +90,12 @@ impl<'a> AttentionPlan<'a> {
         Ok(plan)
     }
 
-    /// The run of the fused kernel.
+    /// The problem of the fused kernel.
     pub(super) fn forward(&self) -> Forward {
         Forward { problem: self.problem, types: self.types, half: self.half }
     }
 
-    /// Measures the forms of the fused kernel, if the run takes it, tuning is on and that has not been done.
+    /// Measures the forms of the fused kernel, if the run takes it, tuning is on and they are not measured yet.
     pub(crate) async fn tune(&self, gpu: &Gpu) -> Result<()> {
         if self.path != AttentionPath::Fused {
             return Ok(());
@@ -108,7 +108,7 @@ impl<'a> AttentionPlan<'a> {
     }
 }
 
-/// The path of a call. Fails where the one asked for can't be taken.
+/// The path of a call. Fails if the requested one can't be taken.
 fn choose_path(
     operation: &'static str,
     gpu: &Gpu,
@@ -137,10 +137,10 @@ fn choose_path(
     ))
 }
 
-/// The most words of probabilities that one pass over the queries makes, where the adapter allows more.
+/// The maximum words of probabilities per range of queries, where the adapter allows more.
 pub(super) const PROBS_WORDS: u64 = 32 << 20;
 
-/// Fails where an intermediate of this path would be larger than the adapter allows.
+/// Fails if an intermediate of this path exceeds the adapter's limits.
 fn check_sizes(
     operation: &'static str,
     gpu: &Gpu,
@@ -155,7 +155,7 @@ fn check_sizes(
     match path {
         AttentionPath::Fused => check_binding(gpu, operation, "lse", product(&[b, h, t, 2])),
         AttentionPath::Chained => {
-            // These kernels bind each operand whole.
+            // The chained kernels bind each operand whole.
             let hkv = dims.key_heads;
             check_binding(gpu, operation, "out", product(&[b, t, h, d]))?;
             check_binding(gpu, operation, "key", product(&[b, s, hkv, d]))?;

@@ -1,20 +1,20 @@
-//! Which adapters exist, and which one a name, an index or nothing at all means.
+//! Lists adapters, and finds one by name, by index or by default.
 
 use crate::{Error, Result};
 
-/// Storage buffers that the kernels without which nothing runs bind at most.
+/// The most storage buffers that a required kernel binds.
 pub(super) const STORAGE_BUFFERS: u32 = 5;
 
-/// What is known of an adapter before a device is made on it.
+/// Properties of an adapter, known before a device is created on it.
 #[derive(Debug, Clone)]
 pub struct AdapterFacts {
     /// Position in the list of [`adapters`].
     pub index: usize,
     /// Name, backend, driver and device type, as wgpu reports them.
     pub info: wgpu::AdapterInfo,
-    /// The limits a device on it can have.
+    /// The limits that a device on it can have.
     pub limits: wgpu::Limits,
-    /// The features a device on it can have.
+    /// The features that a device on it can have.
     pub features: wgpu::Features,
 }
 
@@ -51,7 +51,7 @@ async fn enumerate() -> Vec<wgpu::Adapter> {
         downlevel.flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
             && adapter.limits().max_storage_buffers_per_shader_stage >= STORAGE_BUFFERS
     });
-    // Stable, so that equal adapters keep the driver's order.
+    // A stable sort keeps the driver's order of equal adapters.
     all.sort_by_key(|adapter| rank(&adapter.get_info()));
     all
 }
@@ -83,8 +83,8 @@ pub(super) async fn best() -> Result<wgpu::Adapter> {
     first.ok_or_else(|| Error::NoAdapter { reason: "no driver offers one with compute shaders".into() })
 }
 
-/// The adapter that `wanted` means: its index in [`adapters`], or a part of its name, driver or backend, whatever the
-/// letter case. The first that matches wins. A number past the list is looked for in names, as in `4090`.
+/// The adapter that `wanted` names: its index in [`adapters`], or a part of its name, driver or backend, in any letter case.
+/// The first match wins. A number beyond the list is matched against names, as in `4090`.
 pub(super) async fn find(wanted: &str) -> Result<wgpu::Adapter> {
     let all = enumerate().await;
     if all.is_empty() {

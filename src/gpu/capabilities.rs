@@ -1,30 +1,30 @@
-//! What the layouts of kernels may use of a device: its kind, its limits, its cooperative matrices.
+//! Capabilities of a device that layouts depend on: its kind, its limits, its cooperative matrices.
 
 use std::sync::Mutex;
 
 use super::Gpu;
 use super::sync::lock;
 
-/// What is known of a device's cooperative matrices (tensor cores, simdgroup matrices), which multiply f16 and add up in f32.
+/// State of a device's cooperative matrices (tensor cores, simdgroup matrices): f16 products, f32 sums.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CooperativeMatrix {
-    /// The device has none that can be used, or none were asked for.
+    /// The device has none that can be used, or they were not requested.
     Off,
-    /// They are there, and nothing has tested them yet.
+    /// Present, not tested yet.
     Untested,
-    /// They are there, and are not used since their results were wrong, or could not be had.
+    /// Present, but not used: their results were wrong, or the test could not run.
     Failed {
-        /// What was wrong.
+        /// The cause.
         reason: String,
     },
-    /// They are there, and their results were right.
+    /// Present, and their results were right.
     Passed {
         /// The rows and columns of their matrices: 8 or 16.
         size: u32,
     },
 }
 
-/// The kinds of adapter that layouts are made for.
+/// The kinds of adapter that layouts are designed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AdapterKind {
     Cpu,
@@ -52,24 +52,24 @@ impl AdapterKind {
     }
 }
 
-/// What a layout may use of a device.
+/// Capabilities of a device, as a layout sees them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Capabilities<'a> {
     pub(crate) kind: AdapterKind,
     pub(crate) limits: &'a wgpu::Limits,
-    /// The cooperative matrices that operands may be rounded for.
+    /// The cooperative matrices, if operands may be rounded to f16.
     pub(crate) matrix: Option<MatrixConfig>,
 }
 
-/// How a device has cooperative matrices.
+/// Configuration of a device's cooperative matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MatrixConfig {
     /// The rows and columns of a matrix.
     pub(crate) size: u32,
-    /// Lanes of a subgroup, the most likely number of them.
+    /// The most likely number of lanes in a subgroup.
     pub(crate) subgroup: u32,
-    /// Parts of a workgroup's work that its subgroups do at once at the most, whatever their number. Fewer than there are
-    /// subgroups only in tests.
+    /// The most parts of a tile that the subgroups of a workgroup compute at once. Smaller than the number of subgroups only
+    /// in tests.
     pub(crate) parts: u32,
 }
 
@@ -90,10 +90,10 @@ pub(super) const COOPERATIVE_MATRIX: wgpu::Features = wgpu::Features::EXPERIMENT
     .union(wgpu::Features::SHADER_F16)
     .union(wgpu::Features::SUBGROUP);
 
-/// Subgroups of a workgroup that uses cooperative matrices, if they are as wide as is likely.
+/// Subgroups of a workgroup that uses cooperative matrices, at the most likely subgroup size.
 const SUBGROUPS: u32 = 4;
 
-/// What a device has, and what its test said.
+/// A device's cooperative matrices and the verdict of their test.
 #[derive(Default)]
 pub(super) struct State {
     config: Mutex<Option<MatrixConfig>>,
@@ -101,7 +101,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// What a device with these features has on this adapter.
+    /// The cooperative matrices of a device with these features on this adapter.
     pub(super) fn new(adapter: &wgpu::Adapter, features: wgpu::Features) -> Self {
         let has = |size: u32| {
             adapter.cooperative_matrix_properties().iter().any(|shape| {
@@ -119,7 +119,7 @@ impl State {
     }
 }
 
-/// The lanes that a subgroup is taken to have, if workgroups of [`SUBGROUPS`] such are whole subgroups at every size that the
+/// The assumed subgroup size, if a workgroup of [`SUBGROUPS`] such subgroups is made of whole subgroups at every size that the
 /// driver may choose.
 fn subgroup([min, max]: [u32; 2]) -> Option<u32> {
     let likely = 32.clamp(min, max.max(min));
@@ -134,13 +134,13 @@ impl MatrixConfig {
 }
 
 impl Gpu {
-    /// What a layout may use of this device, with these cooperative matrices.
+    /// The capabilities of this device for a layout, with these cooperative matrices.
     pub(crate) fn capabilities(&self, matrix: Option<MatrixConfig>) -> Capabilities<'_> {
         Capabilities { kind: self.kind(), limits: self.limits(), matrix }
     }
 
-    /// What is known of the device's cooperative matrices. [`test_cooperative_matrix`](Self::test_cooperative_matrix) tests them; so does the
-    /// first call whose operands they could take.
+    /// State of the device's cooperative matrices. [`test_cooperative_matrix`](Self::test_cooperative_matrix) tests them; so
+    /// does the first call that could use them.
     pub fn cooperative_matrix(&self) -> CooperativeMatrix {
         let state = &self.inner().cooperative_matrix;
         let Some(config) = self.matrix_config() else { return CooperativeMatrix::Off };
@@ -151,12 +151,12 @@ impl Gpu {
         }
     }
 
-    /// The cooperative matrices that the device has, whether they work or not.
+    /// The device's cooperative matrices, tested or not.
     pub(crate) fn matrix_config(&self) -> Option<MatrixConfig> {
         *lock(&self.inner().cooperative_matrix.config)
     }
 
-    /// Has cooperative matrices used as if a subgroup had so many lanes, and so many parts at once.
+    /// Makes layouts assume subgroups of this many lanes, and compute at most `parts` parts at once.
     #[cfg(all(test, not(target_arch = "wasm32")))]
     pub(crate) fn set_matrix_config(&self, subgroup: u32, parts: u32) {
         if let Some(config) = lock(&self.inner().cooperative_matrix.config).as_mut() {
@@ -164,13 +164,13 @@ impl Gpu {
         }
     }
 
-    /// The cooperative matrices that have passed their test.
+    /// The device's cooperative matrices, if they passed their test.
     pub(crate) fn tested_matrix(&self) -> Option<MatrixConfig> {
         let passed = matches!(&*lock(&self.inner().cooperative_matrix.verdict), Some(Ok(())));
         self.matrix_config().filter(|_| passed)
     }
 
-    /// Notes what a test of the cooperative matrices said.
+    /// Stores the verdict of a test of the cooperative matrices.
     pub(crate) fn set_verdict(&self, verdict: Result<(), String>) {
         *lock(&self.inner().cooperative_matrix.verdict) = Some(verdict);
     }
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn workgroups_are_whole_subgroups_whatever_size_the_driver_takes() {
-        // lavapipe, NVIDIA, AMD, Metal as wgpu reports it, and what no adapter should report.
+        // lavapipe, NVIDIA, AMD, Metal as wgpu reports it, and sizes that no adapter should report.
         let cases = [
             ([8, 8], Some(8)),
             ([32, 32], Some(32)),

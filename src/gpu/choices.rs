@@ -1,4 +1,4 @@
-//! Which form of a kernel is taken for which class of shapes: measured, remembered from an earlier run, or by default.
+//! The form taken for each class of shapes: fixed, measured, remembered from an earlier process, or the default.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -9,44 +9,45 @@ use super::{Class, Gpu};
 
 /// Whether the forms of kernels are measured on this device before they are used.
 ///
-/// Forms add in different orders, and so round differently: who wants the same bits from one process to the next, as in a
-/// training run, turns this off or fixes the [form](Gpu::fix_form).
+/// Forms add in different orders, and so round differently. For the same bits from one process to the next, as in a
+/// training run, turn tuning off or fix the [form](Gpu::fix_form).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Tuning {
     /// The first call of a class of shapes tries the candidate forms for up to ten seconds, and the winner is
     /// remembered: on native targets also for later processes, in the user's cache folder.
     #[default]
     On,
-    /// Nothing is measured, and no file is read or written: the default table decides, and what was measured before.
+    /// Nothing is measured, and no file is read or written. Forms measured before in this process stay in use; the table of
+    /// defaults decides the others.
     Off,
 }
 
-/// A choice that was made on a device.
+/// The form that a device took for a class of shapes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
     /// The kernel and the class of shapes, sizes as powers of two: `linear f32 f32 M512 K512 N512`.
     pub class: String,
-    /// The form: how the kernel is laid out over lanes and registers.
+    /// The form: the tile configuration of the kernel.
     pub form: &'static str,
-    /// How it was chosen.
+    /// The reason for the choice.
     pub source: ChoiceSource,
 }
 
-/// How a form was chosen.
+/// The reason for a choice.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ChoiceSource {
-    /// By the table that works without measuring.
+    /// From the table of defaults.
     Default,
-    /// By measuring, on this device in this process.
+    /// Measured on this device, in this process.
     Measured {
-        /// The forms that were tried, with the median milliseconds that each took, best first.
+        /// The measured forms with their median times in milliseconds, fastest first.
         candidates: Vec<(&'static str, f64)>,
-        /// How long the trial took, compilation included, in seconds.
+        /// Duration of the measurement, compilation included, in seconds.
         seconds: f64,
     },
-    /// By measuring, in an earlier process, as the file of choices says.
+    /// Measured in an earlier process, and read from `choices.json`.
     Remembered,
-    /// By the caller ([`Gpu::fix_form`]).
+    /// Fixed by the caller ([`Gpu::fix_form`]).
     Fixed,
 }
 
@@ -54,13 +55,13 @@ pub enum ChoiceSource {
 #[derive(Default)]
 pub(super) struct Choices {
     off: AtomicBool,
-    /// Forms that the caller wants, by kernel.
+    /// Forms fixed by the caller, by kernel.
     pub(super) fixed: Mutex<HashMap<&'static str, &'static str>>,
     pub(super) made: Mutex<HashMap<Class, (&'static str, ChoiceSource)>>,
-    /// What the file of choices had for this adapter, by class; `None` until it has been read.
+    /// Choices read from the file for this adapter, by class; `None` until it is read.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) remembered: Mutex<Option<HashMap<String, String>>>,
-    /// What went wrong with the file of choices.
+    /// The error with the file of choices, if any.
     pub(super) problem: Mutex<Option<String>>,
 }
 
@@ -75,7 +76,7 @@ impl Gpu {
         if self.inner().choices.off.load(Ordering::Relaxed) { Tuning::Off } else { Tuning::On }
     }
 
-    /// The forms that calls on this device have taken so far, by class of shapes.
+    /// The forms taken on this device so far, by class of shapes.
     ///
     /// ```
     /// use gqa::{ChoiceSource, Gpu, Tensor, scaled_dot_product_attention};
@@ -102,23 +103,23 @@ impl Gpu {
         all
     }
 
-    /// Why choices could not be read from, or written to, the user's cache folder, if that happened. They hold for this
-    /// process all the same.
+    /// The reason why choices could not be read from or written to the user's cache folder, if they could not. They still
+    /// hold for this process.
     pub fn choices_problem(&self) -> Option<String> {
         lock(&self.inner().choices.problem).clone()
     }
 
-    /// The form chosen for this class, if one has been: by name.
+    /// The name of the form chosen for this class, if any.
     pub(crate) fn chosen(&self, class: &Class) -> Option<&'static str> {
         lock(&self.inner().choices.made).get(class).map(|(form, _)| *form)
     }
 
-    /// The form that the caller wants of this kernel, whatever the class.
+    /// The name of the form that the caller fixed for this kernel, if any.
     pub(crate) fn fixed(&self, kernel: &str) -> Option<&'static str> {
         lock(&self.inner().choices.fixed).get(kernel).copied()
     }
 
-    /// Takes this form of this kernel from now on, or with `None` the chosen ones again.
+    /// Fixes the form of this kernel, or with `None` returns to the chosen ones.
     pub(crate) fn fix(&self, kernel: &'static str, form: Option<&'static str>) {
         let mut fixed = lock(&self.inner().choices.fixed);
         match form {
@@ -130,23 +131,23 @@ impl Gpu {
         };
     }
 
-    /// Nothing is kept for later pages.
+    /// Browsers keep no choices for later pages.
     #[cfg(target_arch = "wasm32")]
     pub(crate) fn remembered(&self, _: &Class) -> Option<String> {
         None
     }
 
-    /// Nothing is kept for later pages.
+    /// Browsers keep no choices for later pages.
     #[cfg(target_arch = "wasm32")]
     pub(crate) fn remember(&self, _: &Class, _: &str) {}
 
-    /// Whether the form of this class was measured, by this process or an earlier one.
+    /// Whether the form of this class was measured, in this process or an earlier one.
     pub(crate) fn is_measured(&self, class: &Class) -> bool {
         let made = lock(&self.inner().choices.made);
         made.get(class).is_some_and(|(_, source)| *source != ChoiceSource::Default)
     }
 
-    /// Notes a choice.
+    /// Stores a choice.
     pub(crate) fn choose(&self, class: Class, form: &'static str, source: ChoiceSource) {
         lock(&self.inner().choices.made).insert(class, (form, source));
     }

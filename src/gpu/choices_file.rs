@@ -1,7 +1,7 @@
-//! The file of choices: what was measured on this machine's adapters, in the user's cache folder.
+//! `choices.json`: the forms measured on this machine's adapters, in the user's cache folder.
 //!
-//! Nothing depends on it: where it can't be read or written, choices hold for the process, and
-//! [`Gpu::choices_problem`] says why.
+//! The file is optional: if it can't be read or written, choices hold for the process, and [`Gpu::choices_problem`] gives
+//! the reason.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -15,16 +15,16 @@ use serde::{Deserialize, Serialize};
 use super::sync::lock;
 use super::{Class, Gpu};
 
-/// The version of the format. Files of another are replaced.
+/// The version of the format. Files of other versions are replaced.
 const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     gqa_choices: u32,
-    /// The crate that measured: another may have other forms.
+    /// The version of the crate that measured: another may have other forms.
     gqa_version: String,
-    /// Form by class, by adapter.
+    /// By adapter, then by class: the name of the form.
     adapters: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -40,7 +40,7 @@ impl File {
 }
 
 impl Gpu {
-    /// The form that an earlier process measured to be best for this class, by name.
+    /// The name of the form that an earlier process measured as fastest for this class.
     pub(crate) fn remembered(&self, class: &Class) -> Option<String> {
         let choices = &self.inner().choices;
         let mut remembered = lock(&choices.remembered);
@@ -60,10 +60,10 @@ impl Gpu {
         known.get(&class.to_string()).cloned()
     }
 
-    /// Keeps a choice for later processes.
+    /// Writes a choice to the file, for later processes.
     pub(crate) fn remember(&self, class: &Class, form: &str) {
         let Some(path) = path() else { return };
-        // Another process may have written since.
+        // Another process may have written the file since it was read.
         let mut file = read(&path).unwrap_or_else(|_| File::new());
         file.adapters.entry(self.adapter_key()).or_default().insert(class.to_string(), form.into());
         if let Err(problem) = write(&path, &file) {
@@ -71,7 +71,7 @@ impl Gpu {
         }
     }
 
-    /// What names an adapter and its driver.
+    /// The key of an adapter and its driver.
     fn adapter_key(&self) -> String {
         let info = self.adapter_info();
         format!("{} | {} | {} {}", info.name, info.backend, info.driver, info.driver_info)
@@ -87,14 +87,14 @@ fn path() -> Option<PathBuf> {
     Some(folder.join("choices.json"))
 }
 
-/// The file, empty if there is none or if it is of another version.
+/// The contents of the file; empty if it is missing or of another version.
 fn read(path: &Path) -> Result<File, String> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(File::new()),
         Err(error) => return Err(format!("can't read the choices in {}: {error}", path.display())),
     };
-    // The version before the rest, which another version may not have.
+    // The version alone first: files of other versions may have other fields.
     let version = serde_json::from_str::<serde_json::Value>(&text)
         .map_err(|error| format!("{} is damaged and will be replaced: {error}", path.display()))?;
     if version.get("gqa_choices").and_then(serde_json::Value::as_u64) != Some(u64::from(VERSION)) {
@@ -105,7 +105,7 @@ fn read(path: &Path) -> Result<File, String> {
     Ok(if file.is_of_this_crate() { file } else { File::new() })
 }
 
-/// A reader sees the old file or the new one.
+/// Writes atomically: a reader sees the old file or the new one.
 fn write(path: &Path, file: &File) -> Result<(), String> {
     let told = |error: std::io::Error| format!("can't keep the choices in {}: {error}", path.display());
     let text = serde_json::to_string_pretty(file).map_err(|error| told(error.into()))?;

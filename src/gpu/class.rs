@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A kernel, and what tells the shapes of this class from others: for people, and for the file of choices.
+/// A kernel and the types, sizes and flags that identify the class, as text for people and for the file of choices.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Class {
     pub(crate) kernel: &'static str,
@@ -20,26 +20,26 @@ impl Class {
         Self { kernel, parts: Vec::with_capacity(8) }
     }
 
-    /// With the name of a type.
+    /// Adds the name of a type.
     pub(crate) fn of_type(mut self, name: &'static str) -> Self {
         self.parts.push(Part::Name(name));
         self
     }
 
-    /// With a size as it is.
+    /// Adds an exact size.
     pub(crate) fn exact(mut self, name: &'static str, size: usize) -> Self {
         self.parts.push(Part::Size(name, size as u32));
         self
     }
 
-    /// With a size, rounded up to a power of two.
+    /// Adds a size, rounded up to a power of two.
     pub(crate) fn size(mut self, name: &'static str, size: usize) -> Self {
         let class = u32::try_from(size.next_power_of_two()).unwrap_or(1 << 31);
         self.parts.push(Part::Size(name, class));
         self
     }
 
-    /// With a flag, if it is on.
+    /// Adds a flag, if it is on.
     pub(crate) fn flag(mut self, name: &'static str, on: bool) -> Self {
         if on {
             self.parts.push(Part::Name(name));

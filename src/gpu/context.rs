@@ -1,4 +1,4 @@
-//! `Gpu`: a device, its queue, and everything that is made once on it.
+//! `Gpu`: a device, its queue, and its caches.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -35,7 +35,7 @@ pub(super) struct Inner {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub(super) pools: Pools,
-    /// Held from when the library begins to record a sequence until it has submitted it.
+    /// Held while the library records and submits a sequence.
     pub(super) submitting: Mutex<()>,
     pub(super) pipelines: Mutex<Pipelines>,
     pub(super) bind_groups: Mutex<BindGroups>,
@@ -58,10 +58,10 @@ pub(super) struct Counters {
     pub(super) dispatches: AtomicU64,
 }
 
-/// What a [`Gpu`] holds and has done so far.
+/// Memory in use by a [`Gpu`], and its counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GpuUsage {
-    /// Bytes of tensors that are alive. The caller's own buffers do not count.
+    /// Bytes of live tensors, without the caller's own buffers.
     pub tensor_bytes: u64,
     /// Bytes of intermediate buffers, in use or kept for the next call.
     pub workspace_bytes: u64,
@@ -87,12 +87,12 @@ impl Gpu {
         Self::open(adapter::find(wanted).await?, false).await
     }
 
-    /// A device that may use the adapter's cooperative matrices for operands of type f16, if it has any (see
-    /// [`matrix_units`](Self::cooperative_matrix)). `wanted` names the adapter as for [`with_adapter`](Self::with_adapter); `None`
-    /// is the best one.
+    /// A device that may use the adapter's cooperative matrices for f16 operands, if it has any (see
+    /// [`cooperative_matrix`](Self::cooperative_matrix)). `wanted` names the adapter as for
+    /// [`with_adapter`](Self::with_adapter); `None` is the best one.
     ///
-    /// wgpu has cooperative matrices as an experimental feature, so its promise of safety does not cover them. Each device's are
-    /// tested before they are used, and a form of a kernel that uses them is taken only where it was measured to be best.
+    /// Cooperative matrices are an experimental feature of wgpu, whose guarantee of safety does not cover them. They are
+    /// tested on each device before use, and a form that uses them is taken only if it was measured to be fastest.
     pub async fn with_cooperative_matrix(wanted: Option<&str>) -> Result<Self> {
         let adapter = match wanted {
             Some(wanted) => adapter::find(wanted).await?,
@@ -120,15 +120,15 @@ impl Gpu {
     }
 
     /// The caller's own device. Make one `Gpu` of it and clone that: tensors of another `Gpu` are refused. The device's limits
-    /// are respected and its error handlers stay as they are.
+    /// are respected, and its error handlers stay in place.
     ///
-    /// Fails where a shader stage has fewer storage buffers than the kernels need, as with
+    /// Fails if a shader stage has fewer storage buffers than the kernels need, as with
     /// `wgpu::Limits::downlevel_defaults()`.
     ///
-    /// A device made with wgpu's `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16` and `SUBGROUP` may use
+    /// A device created with wgpu's `EXPERIMENTAL_COOPERATIVE_MATRIX`, `SHADER_F16` and `SUBGROUP` may use
     /// [cooperative matrices](Self::cooperative_matrix).
     ///
-    /// Device loss shows when a result is read back; to hear of it sooner, set your own callback.
+    /// Device loss is reported when a result is read back. To learn of it sooner, set your own callback.
     pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         let info = adapter.get_info();
         let buffers = device.limits().max_storage_buffers_per_shader_stage;
@@ -149,7 +149,7 @@ impl Gpu {
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if cooperative_matrix {
             required_features |= capabilities::COOPERATIVE_MATRIX;
-            // SAFETY: the caller asked for it; what wgpu may get wrong is tested before it is used.
+            // SAFETY: the caller requested the experimental feature, and it is tested before use.
             #[allow(unsafe_code)]
             let enabled = unsafe { wgpu::ExperimentalFeatures::enabled() };
             experimental_features = enabled;
@@ -227,7 +227,7 @@ impl Gpu {
         &self.inner.limits
     }
 
-    /// What this device holds and has done so far.
+    /// Memory in use and counters of this device.
     pub fn usage(&self) -> GpuUsage {
         let counters = &self.inner.counters;
         GpuUsage {
@@ -240,19 +240,19 @@ impl Gpu {
         }
     }
 
-    /// Gives back the memory of intermediate buffers and parameters that no recorded command uses any more.
+    /// Frees the intermediate buffers and parameters that no recorded command uses.
     pub fn trim(&self) {
         self.inner.pools.clear();
         lock(&self.inner.bind_groups).clear();
         self.inner.uniforms.clear();
     }
 
-    /// The most bytes that one tensor can have.
+    /// The largest size of a tensor, in bytes.
     pub fn max_tensor_bytes(&self) -> u64 {
         self.inner.limits.max_buffer_size & !3
     }
 
-    /// The most bytes of a binding, if fewer than the device allows.
+    /// The size of a binding in bytes, if a test made it smaller than the device allows.
     pub(super) fn window_bytes(&self) -> Option<u64> {
         Some(self.inner.window_bytes.load(Ordering::Relaxed)).filter(|&bytes| bytes > 0)
     }
@@ -278,11 +278,11 @@ impl Gpu {
     }
 
     pub(crate) fn is(&self, other: &Gpu) -> bool {
-        // Not by wgpu's handles: those of two instances can be equal.
+        // wgpu's handles are not compared: those of two instances can be equal.
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
-    /// The error that happened outside any call, if one did. A lost device stays lost; anything else is told once.
+    /// The error that happened outside any call, if any. Device loss is reported every time, other errors once.
     pub(crate) fn check(&self) -> Result<()> {
         let mut pending_error = lock(&self.inner.pending_error);
         match &*pending_error {
@@ -292,14 +292,14 @@ impl Gpu {
         }
     }
 
-    /// Runs `work` under error scopes: what wgpu complains about becomes the `Err`.
+    /// Runs `work` under error scopes: an error that wgpu reports becomes the `Err`.
     pub(crate) async fn checked<T>(
         &self,
         operation: &'static str,
         work: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         self.check()?;
-        // Scopes are kept per thread, so they are popped before anything is awaited.
+        // Error scopes are per thread, so they are popped before any await.
         let (result, complaints) = {
             let device = &self.inner.device;
             let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
@@ -317,7 +317,7 @@ impl Gpu {
         };
         match complaint {
             Some(error) => {
-                // What failed to be made is an object like any other: nothing that may be one is kept.
+                // wgpu returns a handle even when creation failed, so all cached buffers and pipelines are dropped.
                 drop(result);
                 self.trim();
                 lock(&self.inner.pipelines).clear();

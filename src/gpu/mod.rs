@@ -1,4 +1,4 @@
-//! The GPU side: device, tensors, kernels, readback. Nothing here knows attention.
+//! Device, tensors, shaders, passes and readback. Knows no kernel.
 
 mod adapter;
 mod capabilities;

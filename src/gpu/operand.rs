@@ -1,12 +1,12 @@
 //! WGSL of the buffers that kernels read and write four elements at a time.
 //!
-//! An operand `x` gives `x_quad(at, count)`: the elements `at` to `at + 3`, those past `count ≥ 1` being 0. Aligned operands
-//! are only asked for whole quads at multiples of 4, and load them as one vector.
+//! An operand `x` defines `x_quad(at, count)`: the elements `at` to `at + 3`, with zeros past `count ≥ 1`. Aligned operands
+//! are read only in whole quads at multiples of 4, each loaded as one vector.
 
 use super::{Constant, Constants};
 use crate::DType;
 
-/// `shaders/shared/elements.wgsl`'s number of an element type.
+/// The number of an element type in `shaders/shared/elements.wgsl`.
 pub(crate) fn element_constant(dtype: DType) -> Constant {
     Constant::U32(match dtype {
         DType::F32 | DType::Bool => 0,
@@ -20,7 +20,7 @@ pub(crate) fn is_on(name: &str, constants: &Constants) -> bool {
     constants.iter().any(|(known, value)| *known == name && *value == Constant::Bool(true))
 }
 
-/// Declares a buffer that is read as the element type which the constant `type_name` says.
+/// Declares a buffer that is read as the element type in the constant `type_name`.
 pub(crate) fn operand(
     name: &str,
     binding: u32,
@@ -69,7 +69,7 @@ fn {name}_quad(at: u32, count: u32) -> vec4<f32> {{
     )
 }
 
-/// Declares a buffer of f32 that is read like an operand, and written by `y_store(at, count, value)`.
+/// Declares an f32 buffer that is read like an operand and written by `y_store(at, count, value)`.
 pub(crate) fn result(name: &str, binding: u32, aligned: bool) -> String {
     if aligned {
         return format!(

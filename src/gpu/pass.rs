@@ -1,4 +1,4 @@
-//! A compute pass: pipelines, bind groups, dispatches, and the submission of what the library records.
+//! A compute pass: pipelines, bind groups, dispatches, and the library's submissions.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use super::uniforms::Parameters;
 use super::{BufferRange, Gpu};
 use crate::{Error, Result};
 
-/// So many bind groups are kept; past that all are made anew.
+/// Capacity of the cache of bind groups; a full cache is cleared.
 const BIND_GROUPS_KEPT: usize = 2048;
 
-/// Bind groups by what they bind. Whatever gives up a buffer takes its bind groups out, so none keeps a buffer alive.
+/// Bind groups by pipeline and bound ranges. Freeing a buffer removes its bind groups, so none keeps a buffer alive.
 #[derive(Default)]
 pub(super) struct BindGroups(HashMap<BindGroupKey, wgpu::BindGroup>);
 
-/// The pipeline, by address, and each buffer with the range that is bound of it.
+/// The pipeline's address, and each buffer with its bound range.
 type BindGroupKey = (usize, Vec<(wgpu::Buffer, u64, u64)>);
 
 impl BindGroups {
@@ -31,12 +31,12 @@ impl BindGroups {
     }
 }
 
-/// Who submits the encoder that a pass is recorded into.
+/// The submitter of the encoder that a pass is recorded into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Submitter {
     /// The library, as soon as it is recorded.
     Library,
-    /// The caller, whenever they like, and never more than once.
+    /// The caller, at any later time, at most once.
     Caller,
 }
 
@@ -45,13 +45,14 @@ pub(crate) struct Pass<'a> {
     gpu: &'a Gpu,
     pass: wgpu::ComputePass<'static>,
     submitter: Submitter,
-    /// Those of its dispatches. While they are held here, their contents stay what they are.
+    /// Parameter buffers of its dispatches. While held here, they are not overwritten.
     uniforms: Vec<Arc<wgpu::Buffer>>,
 }
 
 impl Gpu {
-    /// Records a pass in an encoder of the library's own and submits it, under error scopes. No other thread records such a
-    /// pass meanwhile: what it takes for longer must not be another's, to be overwritten when that is submitted.
+    /// Records a pass in an encoder of the library's own and submits it, under error scopes. One thread at a time does this:
+    /// otherwise a buffer that outlives its sequence could be overwritten by another sequence, recorded earlier and
+    /// submitted later.
     pub(crate) async fn submit<T>(
         &self,
         operation: &'static str,
@@ -73,7 +74,7 @@ impl Gpu {
 }
 
 impl<'a> Pass<'a> {
-    /// Begins a pass in the caller's encoder, which takes no other command until this is dropped.
+    /// Begins a pass in the caller's encoder, which accepts no other command until the pass is dropped.
     pub(crate) fn begin(gpu: &'a Gpu, encoder: &mut wgpu::CommandEncoder) -> Self {
         Self::new(gpu, encoder, Submitter::Caller)
     }
@@ -108,7 +109,8 @@ impl<'a> Pass<'a> {
         let inner = self.gpu.inner();
         let pipeline = self.pipeline(kernel, constants)?;
         let uniform = inner.uniforms.take(self.gpu, params, self.submitter)?;
-        // Parameters that nobody will have again are in nobody's bind group again.
+        // In the caller's encoders, passing parameters get a new buffer each time: the bind group never recurs, so it is
+        // not cached.
         let lasting = matches!(params, Parameters::Lasting(_)) || self.submitter == Submitter::Library;
         let bind_group = self.bind_group(kernel, &pipeline, &uniform, ranges, lasting)?;
         self.uniforms.push(uniform);

@@ -1,12 +1,12 @@
-//! Intermediate buffers and the outputs of calls, kept for the next call.
+//! Pools of intermediate buffers and of outputs, for reuse by later calls.
 //!
-//! An intermediate goes back to the pool when its use has been *recorded*, not when the GPU has finished: whoever takes it
-//! next writes it before reading it within one recorded sequence, and a queue runs sequences one after the other. That
-//! holds in whatever order they are submitted. What must outlive its sequence (outputs, tapes) must not be in one that was
-//! recorded earlier and is submitted later, though. So there are two pools: one for the sequences that the library
-//! records and submits in one go, and one for those that a caller submits, whenever they like.
+//! An intermediate returns to the pool when its use has been *recorded*, not when the GPU has finished. That is safe: its
+//! next user writes it before reading it within one recorded sequence, and a queue runs sequences one after the other, in
+//! whatever order they are submitted. A buffer that outlives its sequence (outputs, tapes), however, must not be used by a
+//! sequence that was recorded earlier and is submitted later. So there are two pools: one for sequences that the library
+//! records and submits at once, and one for sequences that a caller submits at any time.
 //!
-//! An output goes back when its last tensor is dropped, unless a caller's own commands may still read it.
+//! An output returns when its last tensor is dropped, unless a caller's commands may still read it.
 
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -15,10 +15,10 @@ use super::Gpu;
 use super::pass::Submitter;
 use super::sync::lock;
 
-/// Idle buffers past this many bytes, and past what was ever in use at a time, are freed, oldest first.
+/// Idle buffers beyond this many bytes, and beyond the peak in use, are freed, oldest first.
 const IDLE_BYTES: u64 = 64 << 20;
 
-/// The pools, by who submits.
+/// The pools, by submitter.
 #[derive(Default)]
 pub(super) struct Pools {
     library: Mutex<Pool>,
@@ -33,7 +33,7 @@ impl Pools {
         }
     }
 
-    /// Bytes of all their buffers, in use or idle.
+    /// Bytes of all pooled buffers, in use or idle.
     pub(super) fn bytes(&self) -> u64 {
         lock(&self.library).bytes + lock(&self.caller).bytes
     }
@@ -47,14 +47,14 @@ impl Pools {
 #[derive(Default)]
 pub(super) struct Pool {
     idle: Vec<wgpu::Buffer>,
-    /// Of all buffers, in use or idle.
+    /// Bytes of all buffers, in use or idle.
     pub(super) bytes: u64,
-    /// The most bytes in use at a time.
+    /// The peak of bytes in use.
     peak: u64,
 }
 
-/// Sizes are rounded up to one of eight steps between powers of two, so that a sequence that grows finds its buffers
-/// again. A size past `limit` is left as it is.
+/// Rounds a size up to one of eight steps between powers of two, so that a growing sequence reuses its buffers. A size
+/// beyond `limit` is not rounded.
 pub(super) fn size_class(bytes: u64, limit: u64) -> u64 {
     let step = (bytes.next_power_of_two() / 8).max(256);
     let rounded = bytes.next_multiple_of(step);
@@ -67,8 +67,8 @@ impl Pool {
         self.peak = 0;
     }
 
-    /// An idle buffer of exactly this size, always the same of several: calls that repeat find their buffers again, each for
-    /// what it was before, in whatever order they came back.
+    /// An idle buffer of exactly this size. Of several, the choice is deterministic: repeated calls get the same buffers for
+    /// the same purposes, whatever order they returned in.
     pub(super) fn take(&mut self, size: u64) -> Option<wgpu::Buffer> {
         let fitting = self.idle.iter().enumerate().filter(|(_, buffer)| buffer.size() == size);
         let (index, _) = fitting.min_by(|(_, a), (_, b)| a.cmp(b))?;
@@ -80,7 +80,7 @@ impl Pool {
         self.peak = self.peak.max(self.bytes - idle);
     }
 
-    /// Takes the buffer in, and gives out those that are to be freed for it.
+    /// Adds an idle buffer, and returns the buffers to free in exchange.
     fn give(&mut self, buffer: wgpu::Buffer) -> Vec<wgpu::Buffer> {
         self.idle.push(buffer);
         let mut idle: u64 = self.idle.iter().map(wgpu::Buffer::size).sum();
@@ -95,7 +95,7 @@ impl Pool {
     }
 }
 
-/// What buffers of the pool can be used for.
+/// The usage of pooled buffers.
 const USAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
@@ -113,7 +113,7 @@ pub(super) fn give(gpu: &Gpu, submitter: Submitter, buffer: wgpu::Buffer) {
     freed.iter().for_each(|buffer| bind_groups.forget(buffer));
 }
 
-/// A buffer for an output, of undefined contents, which leaves the pool.
+/// Takes a buffer for an output out of the pool. Its contents are undefined.
 pub(super) fn take_output(gpu: &Gpu, size: u64) -> wgpu::Buffer {
     let taken = {
         let mut pool = lock(&gpu.inner().pools.library);
@@ -124,7 +124,7 @@ pub(super) fn take_output(gpu: &Gpu, size: u64) -> wgpu::Buffer {
     taken.unwrap_or_else(|| create(gpu, "gqa output", size))
 }
 
-/// An output's buffer that nobody reads any more.
+/// Returns an output's buffer, which no command reads any more.
 pub(super) fn give_output(gpu: &Gpu, buffer: wgpu::Buffer) {
     lock(&gpu.inner().pools.library).bytes += buffer.size();
     give(gpu, Submitter::Library, buffer);

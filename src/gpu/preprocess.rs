@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! #import attention/visible                          that file, once, however often it is imported
-//! #if STAGED, !DROPOUT                               the lines up to #else or #end, if all of it holds
+//! #if STAGED, !DROPOUT                               the lines up to #else or #end, if all conditions hold
 //! #else if ALIGNED
 //! #else
 //! #end
-//! #if STAGED: let k = stage[i];                      the line, if it holds
+//! #if STAGED: let k = stage[i];                      the line, if the condition holds
 //! #else: let k = k_vector(i);
 //! #for i in ROWS, j in 2: a$i_$j += x$i * w$j;       the line, for each i and j
 //! #for c in xyzw                                     the lines up to #end, for each component
@@ -16,7 +16,7 @@
 //!
 //! A condition is a `bool` constant of the variant, or `!` and one. A range is a number, a `u32` constant, or components such
 //! as `xyzw` or `yx`. `$i` is the value, `$#c` the position of a component in its range; before a letter or a digit, `${i}`
-//! and `${#c}`. Whatever is unknown or unmatched is an error with its file and line.
+//! and `${#c}`. Unknown names and unmatched blocks are errors with file and line.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -28,7 +28,7 @@ use crate::shaders::Source;
 /// Finds the text of a WGSL file by its stem below `shaders/`.
 pub(crate) type Library = fn(&str) -> Option<&'static str>;
 
-/// The text of a file and of what it imports, each import in front of what imports it, for a variant with these constants.
+/// The text of a file and its imports, each import in front of the file that imports it, for a variant with these constants.
 pub(crate) fn preprocess(source: Source, library: Library, constants: &Constants) -> Result<String, String> {
     let mut expander = Expander { library, constants, seen: BTreeSet::new(), out: String::new() };
     expander.text(source.stem, source.text).map_err(|message| format!("shaders/{message}"))?;
@@ -38,12 +38,12 @@ pub(crate) fn preprocess(source: Source, library: Library, constants: &Constants
 struct Expander<'a> {
     library: Library,
     constants: &'a Constants,
-    /// The files that are in `out`, or about to be.
+    /// The files that are in `out`, or are being expanded.
     seen: BTreeSet<String>,
     out: String,
 }
 
-/// A line with its number.
+/// A line and its number.
 #[derive(Clone, Copy)]
 struct Line<'t> {
     number: usize,
@@ -185,7 +185,7 @@ impl Expander<'_> {
     }
 }
 
-/// The nodes up to the end, or up to an `#else` or `#end` that belongs to what is around them.
+/// The nodes up to the end, or up to an `#else` or `#end` of the enclosing block.
 fn nodes<'t>(lines: &mut Peekable<impl Iterator<Item = Line<'t>>>) -> Result<Vec<Node<'t>>, String> {
     let mut all = Vec::new();
     while let Some(line) = lines.next_if(|line| !closes(line.text.trim_start())) {
@@ -229,7 +229,7 @@ fn end<'t>(opened: Line<'t>, lines: &mut Peekable<impl Iterator<Item = Line<'t>>
     }
 }
 
-/// What stands behind a colon: text, or a directive with its own colon.
+/// The rest of a line after a colon: text, or a directive with its own colon.
 fn inline<'t>(at: Line<'t>, text: &'t str) -> Result<Node<'t>, String> {
     let text = text.trim();
     let (is_for, rest) = match (text.strip_prefix("#for "), text.strip_prefix("#if ")) {
@@ -264,7 +264,7 @@ fn branches<'t>(
         all.push((at, conditions.trim(), body));
         let next = lines.next_if(|line| {
             let text = line.text.trim_start();
-            // Only a branch of one line goes on with a branch of one line.
+            // A one-line branch continues only with a one-line branch.
             !is_last && text.starts_with("#else") && is_block != text.contains(':')
         });
         let Some(next) = next else {

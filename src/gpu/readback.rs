@@ -1,4 +1,4 @@
-//! The only place that maps a buffer: GPU results on their way to the host.
+//! Readback of GPU results: the only place that maps buffers for reading.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 const OPERATION: &str = "readback";
 
-/// The bytes of a range, once everything submitted before has run.
+/// Reads the bytes of a range, after all earlier submissions have run.
 pub(super) async fn read(gpu: &Gpu, source: &wgpu::Buffer, range: BufferRange<'_>) -> Result<Vec<u8>> {
     if !source.usage().contains(wgpu::BufferUsages::COPY_SRC) {
         return Err(Error::argument(
@@ -40,7 +40,7 @@ pub(super) async fn read(gpu: &Gpu, source: &wgpu::Buffer, range: BufferRange<'_
     let mapped = Signal::default();
     let done = mapped.clone();
     staging.map_async(wgpu::MapMode::Read, .., move |result| done.set(result.is_ok()));
-    // In browsers the event loop does the polling, and this returns at once.
+    // In browsers the event loop polls, and this call returns at once.
     let polled = gpu.device().poll(wgpu::PollType::wait_indefinitely());
     if let Err(error) = polled {
         return Err(Error::Gpu { operation: OPERATION, message: error.to_string() });
@@ -55,14 +55,14 @@ pub(super) async fn read(gpu: &Gpu, source: &wgpu::Buffer, range: BufferRange<'_
         Err(error) => return Err(Error::Gpu { operation: OPERATION, message: error.to_string() }),
     };
     staging.unmap();
-    // In browsers it would wait for the garbage collector.
+    // In browsers a dropped buffer would wait for the garbage collector.
     staging.destroy();
     gpu.check()?;
     Ok(bytes)
 }
 
 impl Gpu {
-    /// Waits until everything submitted so far has run.
+    /// Waits until all earlier submissions have run.
     pub async fn finish(&self) -> Result<()> {
         let done = Signal::default();
         let signal = done.clone();
@@ -70,7 +70,7 @@ impl Gpu {
         if let Err(error) = self.device().poll(wgpu::PollType::wait_indefinitely()) {
             return Err(Error::Gpu { operation: "finish", message: error.to_string() });
         }
-        // In browsers the event loop does the polling.
+        // In browsers the event loop polls.
         if cfg!(target_arch = "wasm32") {
             done.await;
         }

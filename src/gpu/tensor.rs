@@ -21,15 +21,15 @@ struct Inner {
     shape: Vec<usize>,
     dtype: DType,
     origin: Origin,
-    /// Whether commands which the caller submits may use the buffer, at whatever time.
+    /// Whether commands that the caller submits, at any time, may use the buffer.
     is_shared: AtomicBool,
 }
 
-/// Where a buffer came from, which says what becomes of it.
+/// The origin of a buffer, which decides how it is freed.
 #[derive(Clone, Copy, PartialEq)]
 enum Origin {
     Caller,
-    /// It was made for this tensor.
+    /// Created for this tensor.
     New,
     Pool,
 }
@@ -149,8 +149,8 @@ impl Tensor {
         gpu.checked("Tensor::empty", || Self::allocate(gpu, "Tensor::empty", shape, dtype, false)).await
     }
 
-    /// Gives the tensor other values, as many as it has, before what is submitted next. `E` must be the type they are stored
-    /// in. A loop that feeds one tensor again and again makes no buffers.
+    /// Overwrites all values of the tensor; later submissions see the new ones. `E` must be the stored type. A loop that
+    /// writes to one tensor repeatedly creates no buffers.
     pub fn write<E: Element>(&self, values: &[E]) -> Result<()> {
         const OPERATION: &str = "Tensor::write";
         if E::DTYPE != self.dtype() {
@@ -171,10 +171,10 @@ impl Tensor {
 
     /// A tensor over the caller's own buffer, from byte `offset` on. Nothing is copied.
     ///
-    /// The buffer must have been made on the same device with usage `STORAGE` (and `COPY_SRC`, to be read back), the
-    /// offset must be a multiple of the device's `min_storage_buffer_offset_alignment`, and the range must be a whole
-    /// number of 32-bit words: a tensor of an odd number of half-precision elements needs two bytes of room behind it, which
-    /// are set to 0 where the tensor is written.
+    /// The buffer must have been created on the same device with usage `STORAGE` (and `COPY_SRC`, to be read back). The
+    /// offset must be a multiple of the device's `min_storage_buffer_offset_alignment`. The range must be a whole number of
+    /// 32-bit words: a tensor with an odd number of half-precision elements needs two bytes of padding behind it, which are
+    /// set to 0 when the tensor is written.
     pub fn from_buffer(
         gpu: &Gpu,
         buffer: wgpu::Buffer,
@@ -210,17 +210,17 @@ impl Tensor {
         &self.inner.shape
     }
 
-    /// How the elements are stored.
+    /// The element type.
     pub fn dtype(&self) -> DType {
         self.inner.dtype
     }
 
-    /// The device that holds it.
+    /// The device of the tensor.
     pub fn gpu(&self) -> &Gpu {
         &self.inner.gpu
     }
 
-    /// The wgpu buffer that holds it.
+    /// The wgpu buffer of the tensor.
     pub fn buffer(&self) -> &wgpu::Buffer {
         self.mark_shared();
         &self.inner.buffer
@@ -232,12 +232,12 @@ impl Tensor {
         self.inner.buffer == other.inner.buffer
     }
 
-    /// Where in the buffer it begins, in bytes.
+    /// Offset in the buffer, in bytes.
     pub fn offset(&self) -> u64 {
         self.inner.offset
     }
 
-    /// Waits for the GPU and reads the elements. `E` must be the type they are stored in.
+    /// Waits for the GPU and reads the elements. `E` must be the stored type.
     pub async fn to_vec<E: Element>(&self) -> Result<Vec<E>> {
         if E::DTYPE != self.dtype() {
             return Err(Error::argument(
@@ -252,7 +252,7 @@ impl Tensor {
         Ok(E::from_bytes(&bytes))
     }
 
-    /// Waits for the GPU and reads the elements as f32, which holds every dtype's values exactly. Masks give 0 and 1.
+    /// Waits for the GPU and reads the elements as f32, which represents every dtype exactly. Masks give 0 and 1.
     pub async fn to_array(&self) -> Result<Array<f32>> {
         let data = match self.dtype() {
             DType::F32 => self.to_vec::<f32>().await?,
@@ -263,7 +263,7 @@ impl Tensor {
         Array::new(self.shape(), data)
     }
 
-    /// Sets every element to 0 before what is submitted next. For tensors of a few bytes.
+    /// Sets every element to 0; later submissions see it. For tensors of a few bytes.
     #[cfg(feature = "training")]
     pub(crate) fn write_zeros(&self) {
         let zeros = vec![0; self.range().bytes as usize];
@@ -279,12 +279,12 @@ impl Tensor {
         BufferRange { buffer: Some(&self.inner.buffer), offset: self.inner.offset, bytes }
     }
 
-    /// Notes that commands which the caller submits may use the buffer, at whatever time.
+    /// Marks the buffer as used by commands that the caller may submit at any time.
     pub(crate) fn mark_shared(&self) {
         self.inner.is_shared.store(true, Ordering::Relaxed);
     }
 
-    /// An output of a call, which the library submits; to be called under an error scope.
+    /// An output of a call that the library submits. Must be called under an error scope.
     pub(crate) fn output(
         gpu: &Gpu,
         operation: &'static str,
@@ -310,7 +310,7 @@ impl Tensor {
         .await
     }
 
-    /// A new buffer; to be called under an error scope.
+    /// A tensor with a new buffer. Must be called under an error scope.
     pub(crate) fn allocate(
         gpu: &Gpu,
         operation: &'static str,
@@ -329,7 +329,7 @@ impl Tensor {
         Ok(Self::own(gpu, buffer, shape, dtype, Origin::New))
     }
 
-    /// A tensor that is all of a buffer of the library's own.
+    /// A tensor over a whole buffer of the library's own.
     fn own(gpu: &Gpu, buffer: wgpu::Buffer, shape: Vec<usize>, dtype: DType, origin: Origin) -> Self {
         gpu.inner().counters.tensor_bytes.fetch_add(buffer.size(), Ordering::Relaxed);
         Self::wrap(gpu, buffer, 0, shape, dtype, origin)
@@ -367,7 +367,7 @@ impl Drop for Inner {
             return super::pool::give_output(&self.gpu, self.buffer.clone());
         }
         lock(&inner.bind_groups).forget(&self.buffer);
-        // In browsers what is only dropped waits for the garbage collector, which knows nothing of the GPU's memory.
+        // In browsers a buffer that is only dropped waits for the garbage collector, which does not see GPU memory.
         if cfg!(target_arch = "wasm32") && self.origin == Origin::New && !is_shared {
             self.buffer.destroy();
         }
@@ -380,8 +380,8 @@ impl std::fmt::Debug for Tensor {
     }
 }
 
-/// Fills a buffer that was mapped at creation, and unmaps it. A buffer that could not be allocated can't be filled either;
-/// the error scope around has the cause then.
+/// Fills a buffer that was mapped at creation, and unmaps it. If the buffer could not be allocated, nothing is written, and
+/// the enclosing error scope has the cause.
 pub(super) fn fill_mapped(operation: &'static str, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
     let mut view = buffer
         .get_mapped_range_mut(..)
@@ -392,12 +392,12 @@ pub(super) fn fill_mapped(operation: &'static str, buffer: &wgpu::Buffer, bytes:
     Ok(())
 }
 
-/// Bytes of so many elements, up to a whole 32-bit word.
+/// Bytes of this many elements, rounded up to a whole 32-bit word.
 fn word_bytes(count: usize, dtype: DType) -> u64 {
     4 * dtype.words(count)
 }
 
-/// Bytes of a tensor, if it can be one: no axis of length 0, and no larger than the adapter allows.
+/// Bytes of a tensor. Fails if an axis has length 0 or the tensor exceeds the adapter's limits.
 fn padded_bytes(gpu: &Gpu, operation: &'static str, shape: &[usize], dtype: DType) -> Result<u64> {
     let limit = gpu.max_tensor_bytes();
     let count = element_count(shape).filter(|&count| count as u64 <= u64::MAX / 8);

@@ -1,7 +1,7 @@
 //! Parameters of kernels, in small uniform buffers.
 //!
-//! Lasting parameters are shared by content and never change: a call that repeats finds them there. Passing ones, such as
-//! a dropout seed that no other call will have, overwrite a buffer that no recorded command waits to read.
+//! Lasting parameters are shared by content and never change, so a repeated call finds its buffers in the cache. Passing
+//! ones, such as a dropout seed that no other call has, overwrite a buffer that no pending command reads.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -13,20 +13,20 @@ use super::sync::lock;
 use super::tensor::fill_mapped;
 use crate::Result;
 
-/// So many buffers of lasting parameters are kept, those used last.
+/// The number of buffers of lasting parameters that are kept (least recently used go first).
 const KEPT: usize = 1024;
 
 /// The bytes of a kernel's `Params`.
 #[derive(Clone, Copy)]
 pub(crate) enum Parameters<'a> {
-    /// Those of every such call.
+    /// The same in every call of this kind.
     Lasting(&'a [u8]),
-    /// Those of this call alone.
+    /// For this call only.
     Passing(&'a [u8]),
 }
 
 impl<'a> Parameters<'a> {
-    /// The bytes of these, passing or lasting.
+    /// The bytes of a block, passing or lasting.
     pub(crate) fn of<P: bytemuck::Pod>(params: &'a P, passing: bool) -> Self {
         let bytes = bytemuck::bytes_of(params);
         if passing { Self::Passing(bytes) } else { Self::Lasting(bytes) }
@@ -35,9 +35,9 @@ impl<'a> Parameters<'a> {
 
 #[derive(Default)]
 pub(super) struct Uniforms {
-    /// With their bytes, the one used last at the back.
+    /// Buffers with their bytes, the most recently used at the back.
     lasting: Mutex<VecDeque<(Vec<u8>, Arc<wgpu::Buffer>)>>,
-    /// Of passes that the library submits. Passes hold clones until they are submitted.
+    /// Buffers of passes that the library submits. Passes hold clones until they are submitted.
     passing: Mutex<Vec<Arc<wgpu::Buffer>>>,
 }
 
@@ -47,7 +47,7 @@ impl Uniforms {
         lock(&self.passing).clear();
     }
 
-    /// A buffer of these parameters, for commands that `submitter` submits.
+    /// A buffer with these parameters, for commands that `submitter` submits.
     pub(super) fn take(
         &self,
         gpu: &Gpu,
@@ -57,7 +57,7 @@ impl Uniforms {
         match (parameters, submitter) {
             (Parameters::Lasting(bytes), _) => self.lasting(gpu, bytes),
             (Parameters::Passing(bytes), Submitter::Library) => self.passing(gpu, bytes),
-            // Nobody knows when it is read.
+            // The caller may submit at any time, so this buffer can't be reused.
             (Parameters::Passing(bytes), Submitter::Caller) => create(gpu, bytes),
         }
     }
@@ -85,7 +85,7 @@ impl Uniforms {
             Arc::strong_count(buffer) == 1 && buffer.size() == padded_size(bytes)
         };
         if let Some(buffer) = all.iter().find(free) {
-            // It reaches the buffer after all that has been submitted, and before what will be.
+            // The write takes effect after all earlier submissions and before all later ones.
             let mut padded = bytes.to_vec();
             padded.resize(padded_size(bytes) as usize, 0);
             gpu.queue().write_buffer(buffer, 0, &padded);

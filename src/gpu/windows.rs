@@ -2,20 +2,20 @@
 
 use super::{BufferRange, Gpu};
 
-/// Storage bindings past this size fail on Vulkan and DX12 whatever the limit says.
+/// Storage bindings beyond this size fail on Vulkan and DX12, whatever limit they report.
 const LARGEST_BINDING: u64 = i32::MAX as u64;
 
-/// What a binding of a device can be.
+/// Limits of a device's storage bindings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BindingLimits {
-    /// The most bytes of one binding.
+    /// The largest size of a binding, in bytes.
     pub(crate) bytes: u64,
-    /// What its offset in the buffer is a multiple of.
+    /// The alignment of a binding's offset, in bytes.
     pub(crate) alignment: u64,
 }
 
 impl Gpu {
-    /// What one binding can be on this device.
+    /// The limits of one binding on this device.
     pub(crate) fn binding_limits(&self) -> BindingLimits {
         let limits = self.limits();
         BindingLimits {
@@ -27,8 +27,8 @@ impl Gpu {
 }
 
 impl BindingLimits {
-    /// Ranges `(first row, rows)` that cover `rows` rows, such that each of several buffers with rows of so many bytes fits
-    /// one binding. As few as possible, of about equal length.
+    /// Ranges `(first row, rows)` that cover `rows` rows, so that each range fits one binding in every buffer; `row_bytes` has
+    /// each buffer's bytes per row. As few ranges as possible, of about equal length.
     pub(crate) fn ranges(
         self,
         rows: usize,
@@ -37,14 +37,15 @@ impl BindingLimits {
         self.ranges_of(1, rows, row_bytes)
     }
 
-    /// The same, each range beginning at a multiple of `multiple`, or as few as that if no so many fit.
+    /// The same, with each range beginning at a multiple of `multiple`. A range has at least `multiple` rows (the last may have
+    /// fewer), even if these exceed a binding.
     pub(crate) fn ranges_of(
         self,
         multiple: usize,
         rows: usize,
         row_bytes: &[u64],
     ) -> impl Iterator<Item = (usize, usize)> + use<> {
-        // A window begins where a binding can, up to an alignment before its first row.
+        // A window begins at an aligned offset, up to one alignment before its first row.
         let room = self.bytes.saturating_sub(self.alignment);
         let fitting = row_bytes.iter().map(|&bytes| room / bytes.max(1)).min().unwrap_or(u64::MAX).max(1);
         let whole = row_bytes.iter().all(|&bytes| bytes * rows as u64 <= self.bytes);
@@ -55,8 +56,8 @@ impl BindingLimits {
         (0..rows).step_by(step).map(move |first| (first, step.min(rows - first)))
     }
 
-    /// The part of a range that begins at byte `offset` and has `bytes` bytes, from where a binding can begin, and by how many
-    /// bytes that is too early.
+    /// The part of a range with `bytes` bytes from byte `offset` on, extended down to an aligned offset, and the number of
+    /// bytes added in front.
     pub(crate) fn window(self, range: BufferRange<'_>, offset: u64, bytes: u64) -> (BufferRange<'_>, u64) {
         let shift = offset % self.alignment;
         let begin = offset - shift;

@@ -4,8 +4,7 @@ use super::pass::{Pass, Submitter};
 use super::sync::lock;
 use super::{BufferRange, Gpu, pool};
 
-/// An intermediate buffer of f32 or mask words. Its contents are undefined at first; dropping it hands it to the next
-/// taker.
+/// An intermediate buffer of f32 or mask words. Its initial contents are undefined; dropping it returns it to the pool.
 pub(crate) struct Workspace {
     gpu: Gpu,
     submitter: Submitter,
@@ -14,8 +13,8 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// A buffer of at least `words` 32-bit words, for sequences that the library submits. Passes give those for their own
-    /// submitter: [`Pass::workspace`].
+    /// A buffer of at least `words` 32-bit words, for sequences that the library submits. [`Pass::workspace`] takes one for
+    /// the submitter of its pass.
     pub(crate) fn new(gpu: &Gpu, label: &'static str, words: u64) -> Self {
         Self::of(gpu, Submitter::Library, label, words)
     }
@@ -32,7 +31,7 @@ impl Workspace {
         Self { gpu: gpu.clone(), submitter, buffer: Some(buffer), bytes }
     }
 
-    /// Records that every byte is set to 0.
+    /// Records a command that sets every byte to 0.
     pub(crate) fn clear(&self, encoder: &mut wgpu::CommandEncoder) {
         if let Some(buffer) = &self.buffer {
             encoder.clear_buffer(buffer, 0, None);

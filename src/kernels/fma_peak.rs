@@ -1,4 +1,4 @@
-//! Multiply-adds in registers and nothing else: the most of them that an adapter can do in a second.
+//! Multiply-adds in registers and nothing else: measures an adapter's peak rate.
 
 use crate::Result;
 use crate::gpu::{Binding, BufferRange, Constant, Kernel, Parameters, Pass};
@@ -19,18 +19,18 @@ params! {
     /// The parameters of a dispatch.
     struct Params {
         iterations: u32,
-        /// Of y.
+        /// Elements of y.
         length: u32,
         scale: f32,
         offset: f32,
     }
 }
 
-/// Vectors of four numbers that an invocation works on at a time. Few registers suit CPU adapters, more of them hide the
-/// latency of GPUs. How many lanes a workgroup has makes no difference on the adapters that this was tried on.
+/// Vectors of four numbers per invocation. Few registers suit CPU adapters; more hide the latency of GPUs. The workgroup size
+/// made no difference on the adapters that this was tried on.
 pub(crate) const ACCUMULATORS: [u32; 3] = [2, 4, 8];
 
-/// The most iterations of a dispatch.
+/// The most iterations per dispatch.
 pub(crate) const MAX_ITERATIONS: u32 = LOOP_LIMIT as u32 - 1;
 
 fn constants(accumulators: u32) -> [(&'static str, Constant); 1] {
@@ -42,7 +42,7 @@ pub(crate) fn variants() -> Vec<crate::kernels::Variant> {
     ACCUMULATORS.iter().map(|&accumulators| constants(accumulators).to_vec()).collect()
 }
 
-/// Multiply-adds of one invocation.
+/// Multiply-adds per invocation.
 pub(crate) fn multiply_adds(accumulators: u32, iterations: u32) -> u64 {
     u64::from(iterations) * 4 * 4 * u64::from(accumulators)
 }

@@ -1,4 +1,4 @@
-//! The register of all kernels that have forms to choose from.
+//! The register of kernels with several forms.
 
 use super::attention::backward::{self, Backward};
 use super::attention::forward::{self, Forward};
@@ -11,7 +11,7 @@ use crate::{Error, Result};
 struct Register {
     kernel: &'static str,
     forms: Vec<&'static str>,
-    /// Whether a device can run the form of this name, whatever the heads.
+    /// Whether a device can run the form of this name, for heads of some width.
     runs: fn(&str, &Capabilities<'_>) -> bool,
 }
 
@@ -26,7 +26,7 @@ fn registers() -> [Register; 3] {
         Register::new::<Linear>(linear::lanes::KERNEL.name, |name, device| {
             Linear::forms().any(|form| form.name() == name && form.fits(device))
         }),
-        // Whether these fit depends on the heads too.
+        // Whether these fit also depends on the head width.
         Register::new::<Forward>(forward::lanes::KERNEL.name, |name, device| {
             let named = Forward::forms().find(|form| form.name() == name);
             named.is_some_and(|form| !form.uses_matrices() || device.matrix.is_some())
@@ -35,19 +35,18 @@ fn registers() -> [Register; 3] {
     ]
 }
 
-/// The kernels that have forms to choose from, and the names of those.
+/// The kernels with several forms, and the names of the forms.
 pub fn forms() -> Vec<(&'static str, Vec<&'static str>)> {
     registers().into_iter().map(|register| (register.kernel, register.forms)).collect()
 }
 
 impl Gpu {
-    /// Takes this form of a kernel from now on, whatever the shapes, or with `None` the chosen ones again. For benchmarks
-    /// and for the curious: calls are right in any form, and slow in most. A call whose shapes the form can't take fails,
-    /// except that forms on [cooperative matrices](Gpu::cooperative_matrix) leave operands that are not f16 to the default
-    /// form.
+    /// Fixes the form of a kernel for all shapes, or with `None` returns to the chosen ones. For benchmarks and experiments:
+    /// every form gives right results, and most are slow. A call whose shapes the form does not support fails, except that
+    /// with a form on [cooperative matrices](Gpu::cooperative_matrix), operands that are not f16 take the default form.
     ///
-    /// Fails where [`forms`] has no such kernel or form, and where the form does not fit the device, such as one on
-    /// cooperative matrices that have not passed their test.
+    /// Fails if [`forms`] has no such kernel or form, or if the form does not fit the device, such as one on cooperative
+    /// matrices that have not passed their test.
     pub fn fix_form(&self, kernel: &str, form: Option<&str>) -> Result<()> {
         const OPERATION: &str = "Gpu::fix_form";
         let all = registers();

@@ -73,11 +73,11 @@ fn others() -> Vec<(&'static Kernel, Vec<Variant>)> {
 #[cfg(test)]
 type Variant = Vec<(&'static str, Constant)>;
 
-/// The float types a kernel can be specialised for.
+/// The float types that kernels are specialised for.
 #[cfg(test)]
 const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
 
-/// The kinds of cooperative matrices a kernel can be specialised for.
+/// The kinds of cooperative matrices that kernels are specialised for.
 #[cfg(test)]
 const MATRIX_CONFIGS: [MatrixConfig; 3] = [
     MatrixConfig { size: 8, subgroup: 8, parts: 4 },

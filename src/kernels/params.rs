@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// What a field of a uniform block can be.
+/// The type of a field of a uniform block.
 pub(crate) trait Uniform {
     /// Its type in WGSL.
     fn name() -> String;
@@ -25,14 +25,14 @@ impl Uniform for f32 {
     }
 }
 
-/// Vectors of four, since WGSL pads the elements of a uniform array to those.
+/// Arrays are of vectors of four, because WGSL aligns the elements of a uniform array to 16 bytes.
 impl<const N: usize> Uniform for [u32; N] {
     fn name() -> String {
         format!("array<vec4<u32>, {}>", N / 4)
     }
 }
 
-/// WGSL of a struct with these fields (name, type, the structs that the type needs) and so many words of padding.
+/// WGSL of a struct with these fields (name, type, the structs that the type needs) and this many words of padding.
 pub(crate) fn declare(name: &str, fields: &[(&str, String, String)], padding: usize) -> String {
     let mut text: String = fields.iter().map(|(_, _, needed)| needed.as_str()).collect();
     let _ = writeln!(text, "struct {name} {{");
@@ -45,13 +45,13 @@ pub(crate) fn declare(name: &str, fields: &[(&str, String, String)], padding: us
     text + "}\n"
 }
 
-/// WGSL of the uniform binding of a kernel, which is its first.
+/// WGSL of a kernel's uniform binding, which is binding 0.
 pub(crate) fn wgsl<P: Uniform>() -> String {
     format!("{}@group(0) @binding(0) var<uniform> params: {};\n", P::declaration(), P::name())
 }
 
-/// Defines a uniform block: fields of `u32`, `f32`, arrays of whole vectors of four `u32`, and other blocks. A block that is
-/// to be a field of another ends with `; padding N`, so many words that make it whole vectors.
+/// Defines a uniform block: fields of `u32`, `f32`, arrays of whole vectors of four `u32`, and other blocks. A block used as a
+/// field of another ends with `; padding N`, the words that pad it to whole vectors.
 macro_rules! params {
     ($(#[$meta:meta])* $visibility:vis struct $name:ident {
         $($(#[$field_meta:meta])* $field_visibility:vis $field:ident: $type:ty),* $(,)?

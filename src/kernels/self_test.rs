@@ -1,5 +1,5 @@
-//! The test that cooperative matrices must pass on a device before they are used: every form of every kernel that uses them
-//! runs once on small operands, and the host computes the same.
+//! Self-test of cooperative matrices, which a device must pass before they are used: every form that uses them runs once on
+//! small operands, and the result is compared with the host's.
 
 use super::attention::forward::{
     Form as AttentionForm, Forward, Operands as AttentionOperands, attention_forward,
@@ -16,18 +16,19 @@ use crate::{Array, DType, Error, Result, philox4x32_10, reference};
 
 const OPERATION: &str = "cooperative matrices";
 
-/// The largest error of a result, as a part of the sum of the absolute values that it is the sum of. Sums in f16 are off by
-/// more; those of any f32 that hardware has, by much less.
+/// Tolerance of a result, relative to the sum of the absolute values of its terms. Sums in f16 exceed it; sums in any
+/// hardware's f32 stay far below it.
 const TOLERANCE: f64 = 1e-4;
 
-/// The same where probabilities, rounded to f16, are what is added up.
+/// The same for sums of values weighted by probabilities that are rounded to f16.
 const PROBABILITY_TOLERANCE: f64 = 1e-3;
 
-/// What outputs hold before they are written.
+/// The poison that outputs hold before they are written.
 const POISON: f32 = 7.0e33;
 
 impl Gpu {
-    /// Tests the device's [cooperative matrices](Self::cooperative_matrix), unless that has been done, and tells what is known of them then.
+    /// Tests the device's [cooperative matrices](Self::cooperative_matrix), unless they have been tested, and returns their
+    /// state.
     pub async fn test_cooperative_matrix(&self) -> Result<CooperativeMatrix> {
         if self.cooperative_matrix() == CooperativeMatrix::Untested {
             let verdict = match test(self).await {
@@ -42,7 +43,7 @@ impl Gpu {
     }
 }
 
-/// Whether all forms are right, or what is wrong with one.
+/// Tests all forms; the `Err` describes the first failure.
 async fn test(gpu: &Gpu) -> Result<Result<(), String>> {
     let device = gpu.capabilities(gpu.matrix_config());
     for (case, form) in Linear::forms().filter(|form| form.uses_matrices()).enumerate() {
@@ -62,7 +63,7 @@ async fn test(gpu: &Gpu) -> Result<Result<(), String>> {
     Ok(Ok(()))
 }
 
-/// Several steps of K, so that sums are carried from one to the next; all sizes off the tiles.
+/// Several steps of K, so that sums are carried between them; all sizes off the tiles.
 async fn test_linear(gpu: &Gpu, form: LinearForm, case: usize) -> Result<Result<(), String>> {
     let [m, k, n] = [[83, 140, 76], [70, 171, 133], [101, 68, 140]][case % 3];
     let x_type = [DType::F16, DType::F32][case % 2];
@@ -88,14 +89,13 @@ async fn test_linear(gpu: &Gpu, form: LinearForm, case: usize) -> Result<Result<
     Ok(check(got.data(), &expected, &bounds, TOLERANCE))
 }
 
-/// All sizes off the tiles, more rows than those of a tile, and several blocks of keys.
+/// All sizes off the tiles, more rows than one tile, and several blocks of keys.
 fn attention_dims(case: usize) -> Dims {
     let head_dim = [40, 20, 33, 64][case % 4];
     Dims { batch: 1, query_len: 51, key_len: 171, query_heads: 6, key_heads: 2, head_dim }
 }
 
-/// Scores that grow along the keys, so that the sums which are carried from block to block are multiplied on the way; and
-/// the causal mask.
+/// Scores that grow along the keys, so that the sums carried from block to block are rescaled; with the causal mask.
 async fn test_attention(gpu: &Gpu, form: AttentionForm, case: usize) -> Result<Result<(), String>> {
     let dims = attention_dims(case);
     let Dims { batch, query_len: t, key_len: s, query_heads: h, key_heads, head_dim: d } = dims;
@@ -143,7 +143,7 @@ async fn test_attention(gpu: &Gpu, form: AttentionForm, case: usize) -> Result<R
     Ok(checked.and_then(|()| check(lse.data(), &expected.lse, &bounds(lse.data().len()), TOLERANCE)))
 }
 
-/// The element that is off by more than the tolerance of its bound, if there is one. A NaN is.
+/// The first element with an error above the tolerance of its bound, if any. NaN counts as an error.
 fn check(got: &[f64], expected: &[f64], bounds: &[f64], tolerance: f64) -> Result<(), String> {
     for (i, ((got, expected), bound)) in got.iter().zip(expected).zip(bounds).enumerate() {
         if !((got - expected).abs() <= tolerance * bound) {
@@ -153,7 +153,8 @@ fn check(got: &[f64], expected: &[f64], bounds: &[f64], tolerance: f64) -> Resul
     Ok(())
 }
 
-/// Values of either sign over many orders of magnitude, some at the ends of f16, as a tensor and as cooperative matrices see them.
+/// Values of either sign over many orders of magnitude, some at the limits of f16: as a tensor, and as rounded for cooperative
+/// matrices.
 async fn operand(gpu: &Gpu, shape: [usize; 2], seed: u32, dtype: DType) -> Result<(Tensor, Vec<f64>)> {
     let array = Array::from_fn(shape, |i| {
         let [bits, scale, ..] = philox4x32_10([i as u32, seed, 0, 0], [7, 7]);

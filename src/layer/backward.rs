@@ -135,7 +135,7 @@ impl Back<'_> {
         }
     }
 
-    /// dx `[M,K]` = dy `[M,N]` · wᵀ `[N,K]`, or that added to it.
+    /// dx `[M,K]` = dy `[M,N]` · wᵀ `[N,K]`, or added to dx.
     fn input(
         &self,
         pass: &mut Pass<'_>,
@@ -159,7 +159,7 @@ impl Transposed {
         Ok(Self(transposed))
     }
 
-    /// Of the input of a projection. With `hidden`, rows of x may be hidden and hold anything.
+    /// Transposes the input of a projection. With `hidden`, rows of x may be masked and hold non-finite values.
     fn input(pass: &mut Pass<'_>, projection: Linear, x: Operand<'_>, hidden: bool) -> Result<Self> {
         let [m, k, _] = projection.sizes;
         let transposed = Self::new(pass, x, [m, k])?;

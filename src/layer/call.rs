@@ -1,4 +1,4 @@
-//! The calls of the layer: their options, what they return, and what they check.
+//! The calls of the layer: options, outputs and checks.
 
 use std::sync::atomic::Ordering;
 
@@ -10,58 +10,59 @@ use crate::dropout::{Dropout, call_seed};
 use crate::gpu::{Pass, Tensor};
 use crate::{AttentionPath, Result};
 
-/// The arguments of a call beside query and value. The default is plain attention without masks, in inference.
+/// The arguments of a call other than query and value. The default is plain attention without masks, in inference.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CallOptions<'a> {
-    /// `[B,S,Ck]`. `None` takes value for key too.
+    /// `[B,S,Ck]`. `None` uses value as key.
     pub key: Option<&'a Tensor>,
     /// Bool `[T,S]`, `[B,T,S]` or `[B,H,T,S]`; any axis may be 1. False hides a key from a query.
     pub attention_mask: Option<&'a Tensor>,
-    /// Bool `[B,T]`. False hides everything from a query.
+    /// Bool `[B,T]`. False hides every key from a query.
     pub query_mask: Option<&'a Tensor>,
     /// Bool `[B,S]`. False hides a key from every query.
     pub value_mask: Option<&'a Tensor>,
     /// Bool `[B,S]`. False hides a key from every query, like `value_mask`.
     pub key_mask: Option<&'a Tensor>,
-    /// Query t sees keys s ≤ t + `q_offset` only.
+    /// Query t sees only keys s ≤ t + `q_offset`.
     pub use_causal_mask: bool,
-    /// Whether to return the probabilities, which takes memory for them: O(T · S).
+    /// Whether to return the probabilities, which takes O(T · S) memory.
     pub return_attention_scores: bool,
     /// Whether to drop probabilities, with the layer's `dropout`.
     pub training: bool,
-    /// The seed of this call's dropout pattern. `None` takes a new one for each call, derived from the layer's `seed` if it
-    /// has one ([`Config::dropout_seed`](crate::Config::dropout_seed)); [`CallOutput::dropout_seed`] says which.
+    /// The seed of this call's dropout pattern. `None` draws a new one for each call, derived from the layer's `seed` if it
+    /// has one ([`Config::dropout_seed`](crate::Config::dropout_seed)); [`CallOutput::dropout_seed`] returns it.
     pub seed: Option<u64>,
     /// Position of the first query among the keys.
     pub q_offset: u32,
-    /// The path to take. `None` is [`Fused`](AttentionPath::Fused) unless scores are wanted or the heads are too wide for
-    /// the device; [`CallOutput::path`] says which.
+    /// The path to take. `None` is [`Fused`](AttentionPath::Fused), or [`Chained`](AttentionPath::Chained) if scores are
+    /// returned or the heads are too wide for the device; [`CallOutput::path`] tells which one ran.
     pub path: Option<AttentionPath>,
-    /// Position of the first batch element, when a batch is split over calls: the parts then drop what the whole would.
+    /// Position of the first batch element when a batch is split over calls, so that the parts drop the same probabilities as
+    /// the whole.
     pub batch_offset: u32,
 }
 
-/// What [`encode`](GroupedQueryAttention::encode) writes to.
+/// Output tensors of [`encode`](GroupedQueryAttention::encode).
 #[derive(Debug, Clone)]
 pub struct OutputTensors {
     /// `[B,T,C]`, in the policy's compute type.
     pub attention_output: Tensor,
-    /// `[B,H,T,S]` in the policy's compute type, needed if scores are asked for.
+    /// `[B,H,T,S]` in the policy's compute type; required if scores are requested.
     pub attention_scores: Option<Tensor>,
 }
 
-/// What a call returns.
+/// Results of a call.
 #[derive(Debug, Clone)]
 pub struct CallOutput {
     /// `[B,T,C]`, in the policy's compute type.
     pub attention_output: Tensor,
-    /// Probabilities before dropout, `[B,H,T,S]` in the policy's compute type, if they were asked for.
+    /// Probabilities before dropout, `[B,H,T,S]` in the policy's compute type, if they were requested.
     pub attention_scores: Option<Tensor>,
     /// The seed of the dropout pattern, if anything was dropped.
     pub dropout_seed: Option<u64>,
     /// The path that attention took.
     pub path: AttentionPath,
-    /// The form of the fused kernel that was taken; `None` on the chained path. [`Gpu::choices`](crate::Gpu::choices) has those of all kernels.
+    /// The form of the fused kernel; `None` on the chained path. [`Gpu::choices`](crate::Gpu::choices) lists those of all kernels.
     pub attention_form: Option<&'static str>,
 }
 
@@ -83,13 +84,13 @@ impl GroupedQueryAttention {
         Ok(self.gpu.submit(OPERATION, record).await?.0)
     }
 
-    /// Measures the forms of the kernels that a call with these arguments takes, if that has not been done and
-    /// [tuning](crate::Tuning) is on. [`call`](Self::call) does so by itself; [`encode`](Self::encode) can't.
+    /// Measures the forms of the kernels for a call with these arguments, if [tuning](crate::Tuning) is on and they are not
+    /// measured yet. [`call`](Self::call) does so by itself; [`encode`](Self::encode) can't.
     pub async fn tune(&self, query: &Tensor, value: &Tensor, options: &CallOptions<'_>) -> Result<()> {
         self.plan(query, value, options)?.tune(&self.gpu).await
     }
 
-    /// Tensors for [`encode`](Self::encode) to write to, for a call with these arguments. They can be used again.
+    /// Output tensors for [`encode`](Self::encode) with these arguments. They can be reused.
     ///
     /// ```
     /// use gqa::{CallOptions, Config, FeatureWidths, Gpu, GroupedQueryAttention, Tensor};
@@ -113,11 +114,11 @@ impl GroupedQueryAttention {
         self.gpu.checked(OPERATION, || self.outputs(&plan)).await
     }
 
-    /// Records what [`call`](Self::call) does into the caller's encoder: nothing is submitted, nothing waited for. Results
-    /// go to `output`, which must not overlap the inputs.
+    /// Records the commands of [`call`](Self::call) into the caller's encoder. It neither submits nor waits. Results go to
+    /// `output`, which must not overlap the inputs.
     ///
-    /// Arguments are checked before anything is recorded. What wgpu itself finds wrong, such as memory that runs out,
-    /// goes to the error scope or handler of the caller, who should [`trim`](crate::Gpu::trim) then.
+    /// Arguments are checked before anything is recorded. Errors that wgpu reports later, such as running out of memory, go
+    /// to the caller's error scope or handler; call [`trim`](crate::Gpu::trim) after one.
     ///
     /// ```
     /// # use gqa::{Config, FeatureWidths, Gpu, GroupedQueryAttention, Tensor};

@@ -12,7 +12,7 @@ use crate::shapes::Dims;
 use crate::{DType, GroupedQueryAttention, Projection, Result, Tensor};
 
 impl GroupedQueryAttention {
-    /// The data flow. What a backward pass needs is only all there if it is to be kept.
+    /// Records the data flow. Only [`Mode::Training`] keeps everything that a backward pass needs.
     pub(super) fn record(
         &self,
         pass: &mut Pass<'_>,
@@ -56,7 +56,7 @@ impl GroupedQueryAttention {
         let kept_gate = match (&weights.gate, mode) {
             (None, _) => None,
             (Some(weights), Mode::Inference) => {
-                // q has been read, and takes it.
+                // q is no longer needed, so its buffer holds the result.
                 let out = Some(out.range());
                 project(pass, projections.query, weights, query.range(), out, q.range())?;
                 None
@@ -94,7 +94,7 @@ impl GroupedQueryAttention {
     }
 }
 
-/// Whether gradients will follow.
+/// Whether a backward pass follows.
 #[cfg_attr(not(feature = "training"), expect(dead_code, reason = "only training keeps anything"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -102,7 +102,7 @@ pub(crate) enum Mode {
     Training,
 }
 
-/// What a forward pass leaves: the inputs in the policy's compute type, all else f32.
+/// Intermediates of a forward pass: the inputs in the policy's compute type, all others f32.
 #[cfg_attr(not(feature = "training"), expect(dead_code, reason = "only training keeps anything"))]
 pub(crate) struct Intermediates {
     /// `[B,T,C]`
@@ -121,20 +121,20 @@ pub(crate) struct Intermediates {
     pub(crate) out: Workspace,
     /// `[B,H,T]`
     pub(crate) lse: Workspace,
-    /// With the dropout of the call.
+    /// The problem, with the dropout of the call.
     pub(crate) problem: Problem,
     pub(crate) mask_bits: Workspace,
     pub(crate) gate: Option<Gate>,
 }
 
-/// A gate and what it made of out, `[B,T,H,D]` each.
+/// A gate and the gated output, `[B,T,H,D]` each.
 #[cfg_attr(not(feature = "training"), expect(dead_code, reason = "only training keeps anything"))]
 pub(crate) struct Gate {
     pub(crate) gate: Workspace,
     pub(crate) gated: Workspace,
 }
 
-/// y `[M,N]` = x `[M,K]` · kernel `[K,N]` + bias `[N]`, and with `multiplicand` sigmoid(that) ∘ multiplicand.
+/// y `[M,N]` = x `[M,K]` · kernel `[K,N]` + bias `[N]`; with `multiplicand`, y = sigmoid(x · kernel + bias) ∘ multiplicand.
 fn project(
     pass: &mut Pass<'_>,
     projection: Linear,

@@ -1,4 +1,4 @@
-//! The layer: what it is made of. Its calls are in `call.rs`, the data flow in `forward.rs`, its gradients in `backward.rs`.
+//! The layer and its construction. Its calls are in `call.rs`, the data flow in `forward.rs`, its gradients in `backward.rs`.
 
 #[cfg(feature = "training")]
 mod backward;
@@ -41,21 +41,21 @@ pub struct GroupedQueryAttention {
     pub(crate) widths: FeatureWidths,
     /// In the policy's compute type.
     pub(crate) weights: Weights<Tensor>,
-    /// In the policy's variable type, where that is another: mixed policies keep f32 behind what they compute with.
+    /// In the policy's variable type, if that differs: mixed policies keep f32 master weights.
     pub(crate) variables: Option<Weights<Tensor>>,
-    /// Names the dropout patterns of calls that bring no seed of their own.
+    /// The seed from which calls without a seed of their own derive theirs.
     dropout_base: u64,
     dropout_calls: AtomicU64,
 }
 
 impl GroupedQueryAttention {
-    /// A layer with weights drawn from the config's initializers; `seed` is for those that have none of their own.
+    /// A layer with weights drawn from the config's initializers; `seed` is for initializers without a seed.
     pub async fn new(gpu: &Gpu, config: Config, widths: FeatureWidths, seed: u64) -> Result<Self> {
         let weights = Weights::initialize(&config, widths, seed)?;
         Self::from_weights(gpu, config, &weights).await
     }
 
-    /// A layer with these weights, rounded to the policy's types. Fails where their shapes are not those of the config.
+    /// A layer with these weights, rounded to the policy's types. Fails if their shapes are not those of the config.
     pub async fn from_weights(gpu: &Gpu, config: Config, weights: &Weights) -> Result<Self> {
         config.validate()?;
         let widths = weights.widths("GroupedQueryAttention::from_weights", &config)?;
@@ -79,7 +79,7 @@ impl GroupedQueryAttention {
         &self.config
     }
 
-    /// The feature widths that the weights are for.
+    /// The feature widths of the inputs.
     pub fn widths(&self) -> FeatureWidths {
         self.widths
     }
@@ -96,7 +96,7 @@ impl std::fmt::Debug for GroupedQueryAttention {
     }
 }
 
-/// A seed from the randomness that hash maps use.
+/// A random seed, from the standard library's hash map keys.
 fn random_seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }

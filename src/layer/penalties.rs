@@ -22,7 +22,7 @@ impl GroupedQueryAttention {
         }
     }
 
-    /// Fails where a regularizer can't be applied.
+    /// Fails if a regularizer can't be applied.
     pub(super) fn check_penalties(&self) -> Result<()> {
         for (name, variable) in self.variables().named() {
             if let Some(regularizer) = self.regularizer_of(&name) {
@@ -38,7 +38,7 @@ impl GroupedQueryAttention {
 }
 
 impl Tape<'_> {
-    /// What the activity regularizer penalizes, as rank-4 or rank-3 arrays, and how many times.
+    /// The activities that the activity regularizer penalizes: range, elements, and how often each counts.
     fn activities<'s>(&'s self, output: BufferRange<'s>) -> Vec<(BufferRange<'s>, usize, f32)> {
         let &Dims { batch: b, query_len: t, key_len: s, query_heads: h, key_heads: hkv, head_dim: d } =
             &self.kept.problem.dims;

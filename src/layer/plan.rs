@@ -1,4 +1,4 @@
-//! A call whose arguments have been checked: what tuning and recording both read.
+//! The plan of a call of the layer: its checked arguments. Tuning and recording both read it.
 
 use super::{GroupedQueryAttention, OPERATION};
 #[cfg(feature = "training")]
@@ -13,7 +13,7 @@ use crate::kernels::linear::Linear;
 use crate::shapes::Dims;
 use crate::{CallOptions, DType, Error, FeatureWidths, Result, tuning};
 
-/// A call of the layer.
+/// The plan of a call of the layer.
 pub(crate) struct LayerPlan<'a> {
     pub(super) query: &'a Tensor,
     pub(super) key: &'a Tensor,
@@ -25,14 +25,14 @@ pub(crate) struct LayerPlan<'a> {
 /// The projections of a call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Projections {
-    /// Also the gate's.
+    /// The query's; the gate's is the same.
     pub(super) query: Linear,
     pub(super) key: Linear,
     pub(super) value: Linear,
     pub(super) attention_output: Linear,
 }
 
-/// The gradients of a call.
+/// The plan of the gradients of a call.
 #[cfg(feature = "training")]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct GradientPlan {
@@ -45,7 +45,7 @@ impl LayerPlan<'_> {
         &self.attention.problem.dims
     }
 
-    /// Measures the forms of all kernels that the call takes, if tuning is on and that has not been done.
+    /// Measures the forms of all kernels of the call, if tuning is on and they are not measured yet.
     pub(super) async fn tune(&self, gpu: &Gpu) -> Result<()> {
         for projection in self.projections.all() {
             tune(&projection, gpu).await?;
@@ -53,7 +53,7 @@ impl LayerPlan<'_> {
         self.attention.tune(gpu).await
     }
 
-    /// The gradients of the call.
+    /// The plan of the call's gradients.
     #[cfg(feature = "training")]
     pub(super) fn gradients(&self, operation: &'static str, gpu: &Gpu) -> Result<GradientPlan> {
         let attention = BackwardPlan::new(operation, gpu, self.attention.problem)?;
@@ -63,7 +63,7 @@ impl LayerPlan<'_> {
 
 #[cfg(feature = "training")]
 impl GradientPlan {
-    /// Measures the forms of all kernels that the gradients take, if tuning is on and that has not been done.
+    /// Measures the forms of all kernels of the gradients, if tuning is on and they are not measured yet.
     pub(super) async fn tune(&self, gpu: &Gpu) -> Result<()> {
         for projection in self.projections.all() {
             tune(&projection.gradient_of_x(), gpu).await?;
@@ -85,7 +85,7 @@ impl Projections {
         [self.query, self.key, self.value, self.attention_output]
     }
 
-    /// For inputs of these dimensions and widths, in this type.
+    /// The projections of inputs of these dimensions and widths, in this type.
     fn new(dims: &Dims, widths: FeatureWidths, dtype: DType) -> Self {
         let &Dims { batch: b, query_len: t, key_len: s, query_heads: h, key_heads: hkv, head_dim: d } = dims;
         let FeatureWidths { query: c, key: ck, value: cv } = widths;
@@ -94,7 +94,7 @@ impl Projections {
             query: of(dtype, [b * t, c, h * d]),
             key: of(dtype, [b * s, ck, hkv * d]),
             value: of(dtype, [b * s, cv, hkv * d]),
-            // It works on what attention gives.
+            // The output projection reads the result of attention.
             attention_output: of(DType::F32, [b * t, h * d, c]),
         }
     }
@@ -155,13 +155,13 @@ impl GroupedQueryAttention {
         Ok(LayerPlan { query, key, value, attention, projections })
     }
 
-    /// Fails where an intermediate would be larger than the adapter allows.
+    /// Fails if an intermediate exceeds the adapter's limits.
     fn check_sizes(&self, dims: &Dims, inputs: [(&str, &Tensor); 3]) -> Result<()> {
         let Dims { batch: b, query_len: t, key_len: s, key_heads: hkv, head_dim: d, .. } = *dims;
         let words = |shape: [usize; 4]| shape.iter().fold(1u64, |words, &n| words.saturating_mul(n as u64));
         check_words(&self.gpu, OPERATION, "k", words([b, s, hkv, d]))?;
         check_words(&self.gpu, OPERATION, "attention_output", words([b, t, self.widths.query, 1]))?;
-        // An input that is cast becomes f32 at most.
+        // A cast input is at most f32.
         for (name, tensor) in inputs {
             if tensor.dtype() != self.config.dtype.compute_dtype() {
                 let words = tensor.shape().iter().product::<usize>() as u64;
@@ -171,14 +171,14 @@ impl GroupedQueryAttention {
         Ok(())
     }
 
-    /// Fails where the gradients would take a tensor whole that does not fit one binding.
+    /// Fails if a tensor that the gradients bind whole exceeds one binding.
     #[cfg(feature = "training")]
     pub(super) fn check_training(&self, operation: &'static str, dims: &Dims) -> Result<()> {
         for (name, variable) in self.variables().named() {
             let words = variable.shape().iter().product::<usize>() as u64;
             check_binding(&self.gpu, operation, &name, words)?;
         }
-        // Inputs and what is projected are transposed whole.
+        // The inputs of projections and their results are transposed whole.
         let rows = dims.batch * dims.query_len.max(dims.key_len);
         let FeatureWidths { query, key, value } = self.widths;
         let widest = query.max(key).max(value).max(dims.query_heads * dims.head_dim);

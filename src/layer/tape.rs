@@ -7,14 +7,14 @@ use crate::{CallOptions, CallOutput, Error, GroupedQueryAttention, Result, Tenso
 const OPERATION: &str = "GroupedQueryAttention::call_with_tape";
 pub(super) const BACKWARD: &str = "Tape::backward";
 
-/// What one training call leaves for its gradients. While it lives, the layer can't be changed.
+/// The intermediates that one training call keeps for its gradients. It borrows the layer, which can't be changed meanwhile.
 ///
 /// It holds the call's inputs, which must keep their values until [`backward`](Self::backward).
 pub struct Tape<'a> {
     pub(super) layer: &'a GroupedQueryAttention,
     pub(super) plan: GradientPlan,
     pub(super) kept: Intermediates,
-    /// Whether key was given, and not value taken for it.
+    /// Whether key was given, rather than value used as key.
     pub(super) has_key: bool,
     /// `[B,T,C]` in the policy's compute type.
     pub(super) output: Tensor,
@@ -22,24 +22,24 @@ pub struct Tape<'a> {
     regularization_loss: Option<Tensor>,
 }
 
-/// The gradients of one call, all f32. Where query and value are one tensor, as in self-attention, its gradient is the sum of
-/// both (and of `key`).
+/// The gradients of one call, all f32. If query and value are the same tensor, as in self-attention, its gradient is the sum
+/// of both (and of `key`).
 #[derive(Debug, Clone)]
 pub struct Gradients {
     /// Of the weights, each in its weight's shape.
     pub weights: Weights<Tensor>,
     /// `[B,T,C]`
     pub query: Tensor,
-    /// `[B,S,Cv]`. Where value was taken for key too, the sum of both.
+    /// `[B,S,Cv]`. If value was used as key, the sum of both gradients.
     pub value: Tensor,
     /// `[B,S,Ck]`, if key was given.
     pub key: Option<Tensor>,
 }
 
 impl GroupedQueryAttention {
-    /// [`call`](Self::call), keeping what the gradients of the call need; that is O(T), as the call itself.
+    /// [`call`](Self::call), and keeps the intermediates that the gradients need: O(T) memory, as the call itself.
     ///
-    /// `options.training` says whether to drop, as for `call`. Scores can be returned, but no gradient goes through them.
+    /// `options.training` turns dropout on, as for `call`. Scores can be returned, but no gradient flows through them.
     ///
     /// ```
     /// use gqa::{CallOptions, Config, FeatureWidths, Gpu, GroupedQueryAttention, Tensor};
@@ -102,9 +102,9 @@ impl GroupedQueryAttention {
 }
 
 impl Tape<'_> {
-    /// The layer's penalties on its weights and activities, `[1]` f32, as Keras adds them to the loss; if it has any. A
-    /// penalty on activities counts for each projection and for the output of the layer (twice, then, for what
-    /// `attention_output` gives), each divided by the batch size.
+    /// The layer's penalties on its weights and activities, `[1]` f32, as Keras adds them to the loss; `None` if it has none. A
+    /// penalty on activities counts for each projection and for the output of the layer (so twice for the output of
+    /// `attention_output`), each divided by the batch size.
     pub fn regularization_loss(&self) -> Option<&Tensor> {
         self.regularization_loss.as_ref()
     }

@@ -12,7 +12,7 @@ const SET: &str = "GroupedQueryAttention::set_weights";
 const COPY: &str = "GroupedQueryAttention::copy_weights";
 
 impl GroupedQueryAttention {
-    /// The weights on the device, in the policy's variable type. Training changes them where they are.
+    /// The weights on the device, in the policy's variable type. Training changes them in place.
     pub fn variables(&self) -> &Weights<Tensor> {
         self.variables.as_ref().unwrap_or(&self.weights)
     }
@@ -22,7 +22,7 @@ impl GroupedQueryAttention {
         self.variables().try_map_async(async |weight| weight.to_array().await).await
     }
 
-    /// A copy of the weights on the device, to [set](Self::set_weights) later.
+    /// A copy of the weights on the device, for [`set_weights`](Self::set_weights) later.
     pub async fn copy_weights(&self) -> Result<Weights<Tensor>> {
         self.gpu
             .submit(COPY, |pass| {
@@ -35,7 +35,7 @@ impl GroupedQueryAttention {
             .await
     }
 
-    /// Gives the layer these weights, of the shapes that it has and of any float type. They are copied.
+    /// Replaces the layer's weights by copies of these, which must have its shapes and may have any float type.
     pub async fn set_weights(&mut self, weights: &Weights<Tensor>) -> Result<()> {
         let widths = weights.widths(SET, &self.config)?;
         if widths != self.widths {
@@ -60,8 +60,8 @@ impl GroupedQueryAttention {
 
 #[cfg(feature = "training")]
 impl GroupedQueryAttention {
-    /// The layer's weights with their gradients, as an [`Optimizer`](Optimizer) takes them; `prefix` tells
-    /// the layers of a model apart. None if the layer is not trainable.
+    /// The layer's weights with their gradients, for an [`Optimizer`](Optimizer); `prefix` distinguishes the layers of a
+    /// model. Empty if the layer is not trainable.
     pub fn parameters<'a>(&'a self, prefix: &str, gradients: &'a Gradients) -> Vec<Parameter<'a>> {
         if !self.config.trainable {
             return Vec::new();

@@ -1,11 +1,11 @@
-/// The numbers of a step of Adam.
+/// The parameters of a step of Adam.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamStep {
     /// The learning rate.
     pub learning_rate: f64,
-    /// How much of the variable goes at a learning rate of 1.
+    /// The share of the variable that decays per step at a learning rate of 1.
     pub weight_decay: f64,
-    /// How much of the momentum and of the velocity is kept.
+    /// The share of the momentum and of the velocity that is kept.
     pub betas: [f64; 2],
     /// Added to the root of the velocity.
     pub epsilon: f64,

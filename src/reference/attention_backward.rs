@@ -2,7 +2,7 @@ use super::scores::{coordinates, dot};
 use super::{AttentionOptions, attention_delta, attention_forward};
 use crate::{Array, Result};
 
-/// What [`attention_backward`] returns.
+/// Results of [`attention_backward`].
 #[derive(Debug, Clone)]
 pub struct AttentionGradients {
     /// `[B,T,H,D]`

@@ -7,15 +7,15 @@ const OPERATION: &str = "reference::attention_forward";
 /// The options of [`attention_forward`].
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionOptions<'a> {
-    /// What is made of products before the softmax.
+    /// The score rule.
     pub score: ScoreRule,
-    /// Which keys a query sees.
+    /// The visibility rule.
     pub visibility: Visibility<'a>,
-    /// Which probabilities are dropped.
+    /// The dropout rule.
     pub dropout: Option<Dropout>,
 }
 
-/// What [`attention_forward`] returns.
+/// Results of [`attention_forward`].
 #[derive(Debug, Clone)]
 pub struct Attention {
     /// `[B,T,H,D]`
@@ -26,7 +26,7 @@ pub struct Attention {
     pub lse: Vec<f64>,
 }
 
-/// Attention alone, for q `[B,T,H,D]`, k and v `[B,S,Hkv,D]`: unfused, however it is done elsewhere.
+/// Attention alone, for q `[B,T,H,D]`, k and v `[B,S,Hkv,D]`, unfused.
 pub fn attention_forward(
     q: &Array<f64>,
     k: &Array<f64>,

@@ -3,7 +3,7 @@ use crate::{Array, Constraint};
 /// Keras' backend epsilon.
 const EPSILON: f64 = 1e-7;
 
-/// What a constraint makes of `w`; one that is not Keras' own leaves it as it is. Axes must be within the shape.
+/// Applies a constraint to `w`; one that is not Keras' own changes nothing. Axes must be within the shape.
 pub fn constrain(w: &Array<f64>, constraint: &Constraint) -> Array<f64> {
     let scaled = |axis: &[i64], desired: &dyn Fn(f64) -> f64| {
         let norms = norms(w, axis);
@@ -21,7 +21,7 @@ pub fn constrain(w: &Array<f64>, constraint: &Constraint) -> Array<f64> {
     }
 }
 
-/// For each element the norm of those that agree with it in every index but those of these axes.
+/// For each element, the norm over these axes of the vector that contains it.
 fn norms(w: &Array<f64>, axis: &[i64]) -> Vec<f64> {
     let (shape, rank) = (w.shape(), w.shape().len() as i64);
     let reduced: Vec<i64> = axis.iter().map(|&axis| if axis < 0 { axis + rank } else { axis }).collect();

@@ -1,7 +1,7 @@
 use super::scores::coordinates;
 use crate::{Array, Dropout};
 
-/// Probabilities `[B,H,T,S]` with those that `dropout` drops set to 0 and the others scaled by 1 / (1 − probability).
+/// Probabilities `[B,H,T,S]` after dropout: dropped ones are 0, the others are scaled by 1 / (1 − probability).
 pub fn dropout(probs: &Array<f64>, dropout: &Dropout) -> Array<f64> {
     let &[b, h, t, s] = probs.shape() else { return Array::default() };
     let mut dropped = probs.clone();

@@ -9,7 +9,7 @@ const CALL: &str = "reference::call";
 /// The options of [`call`], as those of the GPU's [`call`](crate::GroupedQueryAttention::call).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CallOptions<'a> {
-    /// `[B,S,Ck]`. `None` takes value for key too.
+    /// `[B,S,Ck]`. `None` uses value as key.
     pub key: Option<&'a Array<f64>>,
     /// `[T,S]`, `[B,T,S]` or `[B,H,T,S]`; any axis may be 1.
     pub attention_mask: Option<&'a Array<bool>>,
@@ -19,7 +19,7 @@ pub struct CallOptions<'a> {
     pub value_mask: Option<&'a Array<bool>>,
     /// `[B,S]`
     pub key_mask: Option<&'a Array<bool>>,
-    /// Query t sees keys s ≤ t + `q_offset` only.
+    /// Query t sees only keys s ≤ t + `q_offset`.
     pub use_causal_mask: bool,
     /// Drops probabilities with the config's `dropout` and this seed; `None` drops nothing.
     pub dropout_seed: Option<u64>,
@@ -29,7 +29,7 @@ pub struct CallOptions<'a> {
     pub batch_offset: u32,
 }
 
-/// What [`call`] returns.
+/// Results of [`call`].
 #[derive(Debug, Clone)]
 pub struct CallOutput {
     /// `[B,T,C]`
@@ -39,12 +39,12 @@ pub struct CallOutput {
     /// ln Σ exp(score), `[B,H,T]` flattened.
     pub lse: Vec<f64>,
     /// The penalties on weights and activities, as Keras adds them to the loss: an activity regularizer counts for each
-    /// projection and for the layer's output, divided by the batch size. Regularizers that are not Keras' own count nothing.
+    /// projection and for the layer's output, divided by the batch size. Regularizers that are not Keras' own count as 0.
     pub regularization_loss: f64,
 }
 
-/// The layer on query `[B,T,C]` and value `[B,S,Cv]`. Inputs and weights are rounded to the policy's types, everything
-/// between is f64.
+/// Runs the layer on query `[B,T,C]` and value `[B,S,Cv]`. Inputs and weights are rounded to the policy's types; intermediates
+/// are f64.
 pub fn call(
     config: &Config,
     weights: &Weights<Array<f64>>,
@@ -61,7 +61,7 @@ pub fn call(
     })
 }
 
-/// Every step of a call.
+/// The intermediates of a call.
 pub(super) struct Forward<'a> {
     /// The weights and query, key and value in the policy's compute type.
     pub(super) rounded: Weights<Array<f64>>,
@@ -136,10 +136,10 @@ pub(super) fn forward<'a>(
 }
 
 impl Forward<'_> {
-    /// The penalties of the layer on its weights and activities, as Keras adds them up.
+    /// The sum of the layer's penalties on its weights and activities, as in Keras.
     fn regularization_loss(&self, config: &Config, weights: &Weights<Array<f64>>) -> f64 {
         let batch = self.output.shape()[0] as f64;
-        // The output is that of the projection attention_output, and that of the layer.
+        // The output counts twice: as the output of the projection attention_output and as that of the layer.
         let activities = [&self.q, &self.k, &self.v, &self.output, &self.output];
         let of_activity = config.activity_regularizer.iter().flat_map(|regularizer| {
             let all = activities.into_iter().chain(&self.gate);

@@ -4,14 +4,14 @@ use crate::{Array, Config, Error, Projection, Result, Weights};
 
 const OPERATION: &str = "reference::backward";
 
-/// What [`backward`] returns.
+/// Results of [`backward`].
 #[derive(Debug, Clone)]
 pub struct Gradients {
-    /// Of the weights.
+    /// Gradients of the weights.
     pub weights: Weights<Array<f64>>,
     /// `[B,T,C]`
     pub query: Array<f64>,
-    /// `[B,S,Cv]`. Where value was taken for key too, the sum of both.
+    /// `[B,S,Cv]`. If value was used as key, the sum of both gradients.
     pub value: Array<f64>,
     /// `[B,S,Ck]`, if key was given.
     pub key: Option<Array<f64>>,
@@ -102,7 +102,7 @@ fn multiply(a: &Array<f64>, b: &Array<f64>) -> Array<f64> {
     Array::from_fn(a.shape(), |i| a.data()[i] * b.data()[i])
 }
 
-/// The gradients of a projection's weights and of its input x, from that of what it gives.
+/// The gradients of a projection's weights and of its input x, from the gradient of its output.
 fn project_backward(
     weights: &Projection<Array<f64>>,
     x: &Array<f64>,

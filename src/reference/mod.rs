@@ -1,8 +1,8 @@
 //! The oracle: grouped-query attention on the CPU, naive, unfused, in f64.
 //!
-//! It is written from the meaning of the layer, not from the shaders, and takes the same options as the GPU's
-//! [`call`](crate::GroupedQueryAttention::call). Everything on a GPU is compared with it. [`call`] and [`attention_forward`]
-//! check their arguments; the steps they are made of take them as they are, and panic where shapes disagree.
+//! It is written from the definition of the layer, not from the shaders, and takes the same options as the GPU's
+//! [`call`](crate::GroupedQueryAttention::call). All GPU results are compared with it. [`call`] and [`attention_forward`]
+//! check their arguments; their individual steps don't, and panic if shapes disagree.
 
 mod adam;
 mod attention_backward;

@@ -1,6 +1,6 @@
 use crate::Array;
 
-/// Whether each key of each key/value head has a value that is NaN or infinite: v `[B,S,Hkv,D]` → `[B,Hkv,S]`.
+/// Whether each key of each key/value head has a non-finite value: v `[B,S,Hkv,D]` → `[B,Hkv,S]`.
 pub fn nonfinite_keys(v: &Array<f64>) -> Array<bool> {
     let &[b, s, hkv, d] = v.shape() else { return Array::default() };
     Array::from_fn([b, hkv, s], |i| {

@@ -1,7 +1,7 @@
 use super::{l1_l2_backward, linear, normalize, normalize_backward, off_diagonal_sign, transpose};
 use crate::{OrthogonalMode, Regularizer};
 
-/// The penalty on x; for an orthogonal regularizer x is a matrix `[rows,columns]`. One that is not Keras' own gives 0.
+/// The penalty on x. For an orthogonal regularizer x is a matrix `[rows,columns]`. Regularizers that are not Keras' own give 0.
 pub fn regularizer_loss(regularizer: &Regularizer, x: &[f64], [rows, columns]: [usize; 2]) -> f64 {
     let magnitudes: f64 = x.iter().map(|x| x.abs()).sum();
     let squares: f64 = x.iter().map(|x| x * x).sum();

@@ -2,12 +2,12 @@ use crate::shapes::Dims;
 use crate::shapes::{attention_mask_shape, check_sequence_mask};
 use crate::{Array, Result};
 
-/// What decides whether query t of head h in batch element b sees key s. Masks are of any shape that broadcasts.
+/// The visibility rule: whether query t of head h in batch element b sees key s. Masks may have any shape that broadcasts.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Visibility<'a> {
-    /// Keys s ≤ t + `q_offset` only.
+    /// Only keys s ≤ t + `q_offset` are visible.
     pub causal: bool,
-    /// Keys with |t + `q_offset` − s| < `window` only.
+    /// Only keys with |t + `q_offset` − s| < `window` are visible.
     pub window: Option<usize>,
     /// Position of the first query among the keys.
     pub q_offset: usize,
@@ -22,7 +22,7 @@ pub struct Visibility<'a> {
 }
 
 impl Visibility<'_> {
-    /// Fails where a mask does not fit.
+    /// Fails if a mask does not broadcast to the dimensions.
     pub(crate) fn check(&self, operation: &'static str, dims: &Dims) -> Result<()> {
         if let Some(mask) = self.attention_mask {
             attention_mask_shape(operation, mask.shape(), dims)?;
@@ -39,7 +39,7 @@ impl Visibility<'_> {
         Ok(())
     }
 
-    /// The one rule.
+    /// Whether query t of head h in batch element b sees key s.
     pub fn visible(&self, b: usize, h: usize, t: usize, s: usize) -> bool {
         let position = t + self.q_offset;
         let attention = self.attention_mask.is_none_or(|mask| match mask.shape().len() {
@@ -56,17 +56,17 @@ impl Visibility<'_> {
     }
 }
 
-/// The element at `index`, where an axis of length 1 answers for every index.
+/// The element at `index`; axes of length 1 broadcast.
 fn at(mask: &Array<bool>, index: &[usize]) -> bool {
     let axes = mask.shape().iter().zip(index);
     let flat = axes.fold(0, |flat, (&length, &i)| flat * length + if length == 1 { 0 } else { i });
     mask.data()[flat]
 }
 
-/// What is made of a product q·k before the softmax.
+/// The score rule: maps a product q·k to the score that the softmax takes.
 #[derive(Debug, Clone, Copy)]
 pub struct ScoreRule {
-    /// What products are multiplied by.
+    /// The factor of products.
     pub scale: f64,
 }
 

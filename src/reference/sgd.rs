@@ -1,13 +1,13 @@
-/// The numbers of a step of gradient descent.
+/// The parameters of a step of gradient descent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SgdStep {
     /// The learning rate.
     pub learning_rate: f64,
-    /// How much of the variable goes at a learning rate of 1.
+    /// The share of the variable that decays per step at a learning rate of 1.
     pub weight_decay: f64,
-    /// How much of the velocity is kept.
+    /// The share of the velocity that is kept.
     pub momentum: f64,
-    /// Whether to look ahead.
+    /// Whether to use Nesterov momentum.
     pub nesterov: bool,
 }
 
@@ -25,7 +25,7 @@ pub fn sgd(variable: &mut [f64], velocity: &mut [f64], gradient: &[f64], step: &
     }
 }
 
-/// What clipping by the global norm multiplies every gradient by: Keras' `clip_by_global_norm`.
+/// The factor of every gradient under clipping by the global norm: Keras' `clip_by_global_norm`.
 pub fn clip_scale<'a>(gradients: impl IntoIterator<Item = &'a [f64]>, clip: f64) -> f64 {
     let norm = gradients.into_iter().flatten().map(|x| x * x).sum::<f64>().sqrt();
     if norm.is_finite() { clip * (1.0 / norm).min(1.0 / clip) } else { f64::NAN }

@@ -1,7 +1,7 @@
 use crate::Array;
 
 /// `out[b,t,h,d] = Σ_s probs[b,h,t,s] · v[b,s,h/G,d]` for probs `[B,H,T,S]` and v `[B,S,Hkv,D]`. A probability of 0 adds
-/// nothing, whatever the value.
+/// nothing, even if the value is non-finite.
 pub fn weighted_values(probs: &Array<f64>, v: &Array<f64>) -> Array<f64> {
     let (&[b, h, t, s], &[_, _, hkv, d]) = (probs.shape(), v.shape()) else { return Array::default() };
     let mut out = Array::from_fn([b, t, h, d], |_| 0.0);

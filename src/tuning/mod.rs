@@ -1,6 +1,6 @@
-//! Which form of a kernel a call takes: fixed by the caller, measured, remembered from an earlier process, or by default.
+//! Choice of a kernel's form: fixed by the caller, measured, remembered from an earlier process, or the default.
 //!
-//! To measure, the candidates of a class of shapes run on scratch buffers, and the quickest is kept.
+//! Measuring runs the candidates of a class of shapes on scratch buffers and keeps the fastest.
 
 use web_time::{Duration, Instant};
 
@@ -8,18 +8,18 @@ use crate::Result;
 use crate::gpu::{ChoiceSource, Class, Gpu, Pass, Tuning, Workspace};
 use crate::shapes::Dims;
 
-/// A class is measured for no longer than this; candidates past it are left out.
+/// The time limit of measuring one class; the remaining candidates are skipped.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Timed runs per candidate, interleaved with the other candidates.
 const REPETITIONS: usize = 5;
 
-/// A candidate that takes so many times as long as the best is timed once.
+/// A candidate slower than the best by this factor is timed once only.
 const HOPELESS: f64 = 1.5;
 
 /// A form of a kernel: its tile configuration.
 pub(crate) trait NamedForm: Copy {
-    /// What names it, in files too.
+    /// Its name, also in files.
     fn name(&self) -> &'static str;
 
     /// Whether it runs on cooperative matrices.
@@ -34,40 +34,40 @@ pub(crate) trait Tunable {
     /// Operands for measuring.
     type Scratch;
 
-    /// All forms of the kernel, in the order in which they are tried.
+    /// All forms of the kernel, in the order of measurement.
     fn forms() -> impl Iterator<Item = Self::Form>;
 
-    /// The class of shapes that this problem is in.
+    /// The class of shapes of this problem.
     fn class(&self, gpu: &Gpu) -> Class;
 
     /// Whether the problem can run in this form on the device.
     fn fits(&self, gpu: &Gpu, form: Self::Form) -> bool;
 
-    /// Whether a form that fits is worth trying.
+    /// Whether a form that fits is worth measuring.
     fn suits(&self, gpu: &Gpu, form: Self::Form) -> bool;
 
-    /// The form that is taken unmeasured; `None` where no form fits.
+    /// The form to take without a measurement; `None` if no form fits.
     fn default_form(&self, gpu: &Gpu) -> Option<Self::Form>;
 
-    /// Whether a form that the caller fixed, or that was measured for the class, is taken for this problem. Where not, the
-    /// default is.
+    /// Whether this problem takes a form that the caller fixed or that was measured for the class. Otherwise it takes the
+    /// default.
     fn accepts(&self, gpu: &Gpu, form: Self::Form) -> bool {
         self.fits(gpu, form)
     }
 
-    /// Operands of a problem of this class that takes no longer than [`work`] multiply-adds.
+    /// Operands of a problem of this class with at most [`work`] multiply-adds.
     async fn scratch(&self, gpu: &Gpu) -> Result<Self::Scratch>;
 
     /// Records one run on scratch operands.
     fn record(&self, pass: &mut Pass<'_>, scratch: &Self::Scratch, form: Self::Form) -> Result<()>;
 }
 
-/// Multiply-adds that one run of a candidate does at most: some hundredths of a second.
+/// The most multiply-adds of one run of a candidate: some hundredths of a second.
 pub(crate) fn work(gpu: &Gpu) -> u64 {
     if gpu.is_cpu() { 1 << 29 } else { 1 << 35 }
 }
 
-/// Dimensions with fewer heads, and then fewer queries and keys, of at most [`work`] multiply-adds if that can be.
+/// Reduces the batch, then the heads, then queries and keys, until the multiply-adds are at most [`work`], if possible.
 pub(crate) fn smaller(gpu: &Gpu, mut dims: Dims, multiply_adds: impl Fn(&Dims) -> u64) -> Dims {
     while multiply_adds(&dims) > work(gpu) {
         if dims.batch > 1 {
@@ -86,7 +86,7 @@ pub(crate) fn smaller(gpu: &Gpu, mut dims: Dims, multiply_adds: impl Fn(&Dims) -
     dims
 }
 
-/// Buffers of so many words, all 0: what they held before could be slow to compute with.
+/// Buffers of these sizes in words, all 0: stale contents (denormals, say) could be slow to compute with.
 pub(crate) async fn buffers<const N: usize>(gpu: &Gpu, words: [u64; N]) -> Result<[Workspace; N]> {
     gpu.checked("tuning", || {
         let buffers = words.map(|words| Workspace::new(gpu, "tuning", words));
@@ -99,7 +99,7 @@ pub(crate) async fn buffers<const N: usize>(gpu: &Gpu, words: [u64; N]) -> Resul
 }
 
 /// The form to take, without measuring: the one that the caller fixed, the one chosen before, the one remembered, or the
-/// default. `None` where no form fits, or where the one fixed does not.
+/// default. `None` if no form fits, or if the fixed one does not.
 pub(crate) fn form<P: Tunable>(problem: &P, gpu: &Gpu) -> Option<P::Form> {
     let default = problem.default_form(gpu)?;
     let class = problem.class(gpu);
@@ -121,25 +121,25 @@ pub(crate) fn form<P: Tunable>(problem: &P, gpu: &Gpu) -> Option<P::Form> {
     problem.fits(gpu, form).then_some(form)
 }
 
-/// What an earlier process measured, by name.
+/// The name of the form that an earlier process measured as fastest.
 fn recalled(gpu: &Gpu, class: &Class) -> Option<String> {
     if gpu.tuning() == Tuning::Off { None } else { gpu.remembered(class) }
 }
 
-/// The default form, and the others that may be best, in the order in which they are tried.
+/// The default form and the other candidates, in the order of measurement.
 fn candidates<P: Tunable>(problem: &P, gpu: &Gpu) -> Vec<P::Form> {
     let default = problem.default_form(gpu);
     let is_default = |form: &P::Form| default.as_ref().is_some_and(|default| default.name() == form.name());
     let is_candidate =
         |form: &P::Form| problem.fits(gpu, *form) && problem.suits(gpu, *form) && !is_default(form);
     let mut others: Vec<_> = P::forms().filter(is_candidate).collect();
-    // Where cooperative matrices are not an emulation, their forms are likely to be best.
+    // Unless cooperative matrices are emulated (CPU adapters), their forms are likely to be fastest, so they come first.
     others.sort_by_key(|form| form.uses_matrices() == gpu.is_cpu());
     default.into_iter().chain(others).collect()
 }
 
-/// Measures the candidates of a problem's class, if tuning is on and that has not been done, by this process or an earlier
-/// one, and remembers the best.
+/// Measures the candidates of a problem's class and remembers the fastest, if tuning is on and neither this process nor an
+/// earlier one has done so.
 pub(crate) async fn tune<P: Tunable>(problem: &P, gpu: &Gpu) -> Result<()> {
     let class = problem.class(gpu);
     if gpu.tuning() == Tuning::Off || gpu.fixed(class.kernel).is_some() || gpu.is_measured(&class) {
@@ -168,11 +168,11 @@ async fn measure<P: Tunable>(
     log::info!("gqa: measuring {} forms for {class} on {gpu:?}", candidates.len());
     let start = Instant::now();
     let run = async |form: P::Form| run(gpu, |pass| problem.record(pass, scratch, form)).await;
-    // Each is compiled by a run that is not timed; what is far behind after one more is left out.
+    // The first run of each compiles and is not timed. Candidates far behind after a second run are dropped.
     let mut times: Vec<(P::Form, Vec<f64>)> = Vec::new();
     let mut longest = Duration::ZERO;
     for &form in candidates {
-        // The next may take as long to compile as any before.
+        // The next candidate may take as long to compile as the slowest so far.
         if start.elapsed() + longest > PATIENCE {
             break;
         }
@@ -205,7 +205,7 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-/// Runs once what is recorded, and waits for it: seconds.
+/// Submits the recorded commands once, waits for them, and returns the seconds that it took.
 async fn run(gpu: &Gpu, record: impl FnOnce(&mut Pass<'_>) -> Result<()>) -> Result<f64> {
     let start = Instant::now();
     gpu.submit("tuning", record).await?;

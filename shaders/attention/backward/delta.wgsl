@@ -1,8 +1,8 @@
 // stats[b,h,t] = lse[b,h,t] in powers of two, and delta[b,h,t] = Σ_d d_out[b,t,h,d] · out[b,t,h,d]
 //                                                         d_out and out [B,T,H,D], lse [B,H,T], stats [B,H,T] of both
-// A query that sees nothing gets an lse of 0: none of its probabilities is asked for. One whose d_out is NaN or infinite
-// gets an lse of NaN, which spreads to the gradients of what it sees, and of nothing else.
-// A lane takes one row of d_out.
+// A query that sees no key gets lse 0, because its probabilities are never read. A query with a non-finite d_out gets lse
+// NaN, which propagates to the gradients of the keys that it sees and to no others.
+// Each lane takes one row of d_out.
 
 #import shared/grid
 #import shared/elements

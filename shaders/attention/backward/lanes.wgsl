@@ -5,22 +5,22 @@
 //                dq = scale · Σ_s ds · k      dk = scale · Σ_t ds · q      dv = Σ_t kept(p) · d_out
 //                                      q, d_out, dq [B,T,H,D], k, v, dk, dv [B,S,Hkv,D], stats [B,H,T] of lse and delta
 //
-// One kernel in two roles. A workgroup owns a tile of rows and goes over all columns that they have to do with:
+// One kernel in two roles. A workgroup owns a tile of rows and loops over all columns that its rows can see or be seen by:
 //
 //             rows                          columns                          sums over the columns
 //             (t, g) of a group: q, d_out   keys: k, v                       dq
 //     KEYS    keys: k, v                    (t, g), g after g: q, d_out      dk, dv, over the G heads of the group too
 //
 //     for each block of columns:
-//         tile_x = row_x · column_x, tile_y = row_y · column_y        every lane its rows × columns, in registers
+//         tile_x = row_x · column_x, tile_y = row_y · column_y        each lane its rows × columns, in registers
 //         p = exp(tile_x − lse), 0 where hidden
-//         tile_x = p · (kept(tile_y) − delta), tile_y = kept(p)        every lane whole columns of vectors
-//         result_x += tile_x · column_x, KEYS: result_y += tile_y · column_y      every lane its rows × d, in registers
+//         tile_x = p · (kept(tile_y) − delta), tile_y = kept(p)        each lane whole columns of vectors
+//         result_x += tile_x · column_x, KEYS: result_y += tile_y · column_y      each lane its rows × d, in registers
 //
-// Lanes stand in ROW_LANES rows and COLUMN_LANES columns; a lane owns ROWS rows, of a block's columns COLUMN_QUADS groups
-// of four, and of D QUADS vectors of four. Tiles go from owner to owner through workgroup memory; STAGED: so do the columns'
-// operands. Heads wider than what the lanes own together are taken in chunks, each by a tile of its own. Many
-// columns are split over dispatches, which carry the sums in the results.
+// Lanes form a grid of ROW_LANES × COLUMN_LANES. A lane owns ROWS rows, COLUMN_QUADS groups of four columns of a block, and
+// QUADS vectors of four of D. tile_x and tile_y pass through workgroup memory between the lanes that compute them and the
+// lanes that read them. With STAGED, the columns' operands are staged there too. Heads wider than the lanes own together
+// are computed in chunks of D, one tile per chunk. Many columns are split over dispatches, which carry the sums in the results.
 
 #import shared/grid
 #import shared/elements
@@ -30,24 +30,24 @@
 #import attention/score
 #import attention/dropout
 
-// Vectors of four that hold a row of D, and that are owned of it.
+// Vectors of four in a row of D, and in the chunk of it that a tile owns.
 const ROW_QUADS: u32 = (HEAD_DIM + 3u) / 4u;
 const CHUNK_QUADS: u32 = COLUMN_LANES * QUADS;
-// KEYS: at most 32, so that a word of bits holds a column of the tile.
+// KEYS: at most 32, so that one word of bits covers a column of the tile.
 const TILE_ROWS: u32 = ROW_LANES * ROWS;
 const BLOCK_QUADS: u32 = COLUMN_LANES * COLUMN_QUADS;
 const BLOCK: u32 = BLOCK_QUADS * 4u;
-// Lanes side by side in a row of vectors of the tiles, and the rows that they take at a time.
+// Lanes along a row of vectors of tile_x and tile_y, and rows processed at a time.
 const QUAD_LANES: u32 = min(WORKGROUP_SIZE, BLOCK_QUADS);
 const QUAD_ROWS: u32 = WORKGROUP_SIZE / QUAD_LANES;
-// Words of a row's bits, a bit for each column of the block; KEYS: of a column's bits, a bit for each row of the tile.
+// Words of visibility bits per row, one bit per column of the block. KEYS: one word per column, one bit per row of the tile.
 const ROW_WORDS: u32 = BLOCK / 32u;
 const WORDS: u32 = select(TILE_ROWS * ROW_WORDS, BLOCK, KEYS);
 
 @group(0) @binding(5) var<storage, read> stats: array<vec2<u32>>;
 @group(0) @binding(6) var<storage, read> mask_bits: array<u32>;
 
-// Of each row of the tile with each column of the block: scores, then ds; and dp, then kept(p).
+// For each row of the tile and each column of the block: tile_x holds scores, then ds; tile_y holds dp, then kept(p).
 var<workgroup> tile_x: array<vec4<f32>, TILE_ROWS * BLOCK_QUADS>;
 var<workgroup> tile_y: array<vec4<f32>, TILE_ROWS * BLOCK_QUADS>;
 var<workgroup> seen: array<u32, WORDS>;
@@ -56,7 +56,7 @@ var<workgroup> any_seen: u32;
 var<workgroup> kept: array<u32, WORDS>;
 #end
 #if STAGED
-// column_x or column_y of the block. A row more than its vectors, against bank conflicts; the columns 4·i + j side by side
+// column_x or column_y of the block. Rows are padded by one vector against bank conflicts. Columns 4·i + j are contiguous
 // for each j.
 const STAGE_STRIDE: u32 = ROW_QUADS + 1u;
 var<workgroup> stage: array<vec4<f32>, BLOCK * STAGE_STRIDE>;
@@ -66,7 +66,7 @@ fn stage_row(column: u32) -> u32 {
 }
 
 #for o in xy
-/// Takes in column_$o of a block that begins at `at`; columns past `last` repeat it.
+/// Stages column_$o of the block that begins at `at`; columns past `last` repeat the last one.
 fn stage_$o(lane: u32, at: u32, last: u32, stride: u32) {
     for (var e = lane; e < BLOCK * ROW_QUADS; e += WORKGROUP_SIZE) {
         let column = e / ROW_QUADS;
@@ -77,7 +77,7 @@ fn stage_$o(lane: u32, at: u32, last: u32, stride: u32) {
 #end
 #end
 
-/// Which of the keys s to s + 31 are kept for (b, h, t), of the first `count`.
+/// Bits of the keys s to s + count − 1 that dropout keeps for (b, h, t); count ≤ 32.
 fn kept_word(b: u32, h: u32, t: u32, s: u32, count: u32) -> u32 {
     var word = 0u;
     for (var i = 0u; i < count; i += 4u) {
@@ -92,7 +92,7 @@ fn stats_of(b: u32, h: u32, t: u32) -> vec2<f32> {
     return bitcast<vec2<f32>>(stats[(b * params.problem.query_heads + h) * params.problem.query_len + t]);
 }
 
-/// The queries that may see one of these keys, from the beginning of a block.
+/// The range of queries that may see one of these keys; it begins at a block boundary.
 fn queries_seeing(first_key: u32, last_key: u32) -> vec2<u32> {
     let window = params.problem.visibility.window;
     let offset = params.problem.visibility.q_offset;
@@ -128,10 +128,10 @@ fn main(
     let first_row = ((tile / params.chunks) % params.tiles_row) * TILE_ROWS;
     let head = (tile / params.chunks) / params.tiles_row;
     let key_head = head % params.problem.key_heads;
-    let batch = head / params.problem.key_heads; // of those that are bound
+    let batch = head / params.problem.key_heads; // index within the bound window
     let b = params.batch_begin + batch;
     let group = params.problem.query_heads / params.problem.key_heads;
-    // Nothing that depends on the lane where there is one row of them: drivers load what is the same for all lanes once.
+    // With one row of lanes, row_lane is a constant: addresses without it stay uniform, and drivers load those once.
     var row_lane = 0u;
     if (ROW_LANES > 1u) {
         row_lane = lane / COLUMN_LANES;
@@ -148,7 +148,7 @@ fn main(
     let q_head = params.q_base + batch * params.problem.query_len * q_stride + key_head * group * HEAD_DIM;
     let k_head = params.k_base + batch * params.problem.key_len * k_stride + key_head * HEAD_DIM;
 
-    // The rows of this lane, of which those past the end repeat the last.
+    // This lane's rows. Rows past the end repeat the last one.
 #if KEYS
     let rows = params.problem.key_len;
     let last_key = min(first_row + TILE_ROWS, rows) - 1u;
@@ -201,7 +201,7 @@ fn main(
         let block_at = columns_head + block * column_stride;
         let mixed = masked || !open || block + BLOCK > end;
 
-        // Which pairs are seen, and which are kept.
+        // Bits of the visible pairs, and of the pairs that dropout keeps.
         if (mixed) {
             for (var w = lane; w < WORDS; w += WORKGROUP_SIZE) {
 #if KEYS
@@ -275,7 +275,7 @@ fn main(
 #end
         workgroupBarrier();
 
-        // p, kept(p) and ds. What is hidden counts for nothing, whatever its numbers are.
+        // p, kept(p) and ds. Hidden pairs are selected to 0, because their values may be non-finite.
         for (var quad = quad_lane; quad < BLOCK_QUADS; quad += QUAD_LANES) {
 #if KEYS
 #for x in xyzw: let stats_$x = stats_of(b, h, min(block + 4u * quad + ${#x}u, last_column));
@@ -328,7 +328,7 @@ fn main(
         workgroupBarrier();
 #end
         {
-            // Of elements, or of vectors of four: nothing in the loop but additions, beside the multiply-adds.
+            // Addresses in elements, or in vectors of four (ALIGNED): the loop advances them by additions alone.
             let unit = select(1u, 4u, ALIGNED);
             let stride = column_stride / unit;
             let last = (columns_head + last_column * column_stride) / unit;

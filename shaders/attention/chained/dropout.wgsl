@@ -1,6 +1,6 @@
 // probs[b,h,i,s] = kept(b,h,t,s) ? probs[b,h,i,s] · keep_scale : 0, in place, for the queries t = query_begin + i
 //                                                                                       probs [B,H,queries,S]
-// An invocation takes the four keys of one philox block.
+// An invocation handles the four keys of one Philox block.
 
 #import shared/grid
 #import attention/dropout

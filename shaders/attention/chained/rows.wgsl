@@ -1,7 +1,7 @@
-// What scores and weighted_values share: tiles of 8 rows, the pairs (i, g) of the group of one key/value head, g fastest, for the
-// queries i of a dispatch. So the G query heads that share a key/value head share its keys and values here too.
+// Row addresses of scores and weighted_values. Tiles have 8 rows: pairs (i, g) of a key/value head's group, g fastest, for
+// the queries i of a dispatch. So keys and values are read once for the G query heads that share them.
 
-/// The query of a row, from the first of the dispatch on. Rows past the end repeat the last.
+/// The query of a row, relative to the dispatch's first query. Rows past the end repeat the last one.
 fn query_of(row: u32) -> u32 {
     return last_or(row) / group_size();
 }
@@ -24,13 +24,13 @@ fn group_size() -> u32 {
     return params.problem.query_heads / params.problem.key_heads;
 }
 
-/// Where a row begins in q and out.
+/// Offset of a row in q and out.
 fn query_at(b: u32, key_head: u32, row: u32) -> u32 {
     let t = params.query_begin + query_of(row);
     return ((b * params.problem.query_len + t) * params.problem.query_heads + head_of(key_head, row)) * params.head_dim;
 }
 
-/// Where a row begins in scores and probs.
+/// Offset of a row in scores and probs.
 fn scores_at(b: u32, key_head: u32, row: u32) -> u32 {
     let head = b * params.problem.query_heads + head_of(key_head, row);
     return (head * params.queries + query_of(row)) * params.problem.key_len;

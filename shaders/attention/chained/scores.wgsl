@@ -1,7 +1,7 @@
 // scores[b,h,i,s] = score(Σ_d q[b,t,h,d] · k[b,s,h/G,d]) where visible, else −inf, for the queries t = query_begin + i
 //                                                    q [B,T,H,D], k [B,S,Hkv,D], scores [B,H,queries,S]
-// A workgroup computes, for one b and one key/value head, 8 rows × (8 · lanes) keys. A lane owns keys s, s + lanes, … No
-// workgroup memory.
+// A workgroup computes 8 rows × (8 · lanes) keys of one batch element and key/value head. A lane owns keys s, s + lanes, …
+// No workgroup memory.
 
 #import shared/grid
 #import shared/elements
@@ -23,7 +23,7 @@ fn load_k(index: u32) -> f32 {
     return decode(k[word_of(index, K_TYPE)], index, K_TYPE);
 }
 
-/// Stores what becomes of the products with the keys s, s + WORKGROUP_SIZE, …
+/// Stores the masked scores of the products with keys s, s + WORKGROUP_SIZE, …
 fn store_quad(b: u32, key_head: u32, row: u32, s: u32, products: vec4<f32>) {
     if (is_past(row)) {
         return;
@@ -34,7 +34,7 @@ fn store_quad(b: u32, key_head: u32, row: u32, s: u32, products: vec4<f32>) {
 #for c in xyzw
     if (s + ${#c}u * WORKGROUP_SIZE < params.problem.key_len) {
         let key = s + ${#c}u * WORKGROUP_SIZE;
-        // Whatever the product is (NaN from padding, say), a key that is not seen leaves no trace of it.
+        // Selected by bits, so that a non-finite product of a hidden key (such as NaN in padding) is discarded.
         scores[start + key] =
             select(NEGATIVE_INFINITY, bitcast<u32>(logits.$c), visible(b, head_of(key_head, row), t, key));
     }

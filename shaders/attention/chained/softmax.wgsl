@@ -1,7 +1,7 @@
 // probs[b,h,i,s] = exp(scores[b,h,i,s] − row_max) / row_sum, in place; lse[b,h,query_begin + i] = row_max + ln(row_sum)
 //                                                    scores, probs [B,H,queries,S], lse [B,H,T]
-// A score of −inf (a key that is not seen) gives exactly 0; a row of nothing else gives zeros and lse −inf.
-// A workgroup takes one row; its lanes stride over the keys and join their maxima and sums in workgroup memory.
+// A score of −inf (a hidden key) gives exactly 0. A row without a visible key gives zeros and lse −inf.
+// A workgroup handles one row. Its lanes stride over the keys and reduce maxima and sums in workgroup memory.
 
 #import shared/grid
 #import shared/numbers
@@ -12,7 +12,7 @@
 var<workgroup> shared_max: array<f32, WORKGROUP_SIZE>;
 var<workgroup> shared_sum: array<f32, WORKGROUP_SIZE>;
 
-/// exp(score − row_max), and exactly 0 for a key that is not seen.
+/// exp(score − row_max), exactly 0 for a hidden key.
 fn weight(word: u32, row_max: f32) -> f32 {
     if (word == NEGATIVE_INFINITY) {
         return 0.0;
@@ -58,7 +58,7 @@ fn main(
         row_sum += shared_sum[i];
     }
 
-    // The largest weight is 1, so a sum of exactly 0 means that nothing is seen.
+    // The largest weight is 1, so a sum of exactly 0 means that no key is visible.
     let nothing = row_sum == 0.0;
     let inverse = 1.0 / select(row_sum, 1.0, nothing);
     for (var s = lane; s < key_len; s += WORKGROUP_SIZE) {

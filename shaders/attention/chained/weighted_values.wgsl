@@ -1,7 +1,7 @@
 // out[b,t,h,d] = Σ_s probs[b,h,i,s] · v[b,s,h/G,d] for the queries t = query_begin + i
 //                                                    probs [B,H,queries,S], v [B,S,Hkv,D], out [B,T,H,D]
-// A workgroup computes, for one b and one key/value head, 8 rows × (8 · lanes) values of d. A lane owns d, d + lanes, … A key of
-// probability 0 adds nothing, even if its value is NaN or infinite. No workgroup memory. Many keys are split over
+// A workgroup computes 8 rows × (8 · lanes) elements of D of one batch element and key/value head. A lane owns d, d + lanes, …
+// A key of probability 0 adds nothing, even if its value is non-finite. No workgroup memory. Many keys are split over
 // dispatches, which carry the sum in out.
 
 #import shared/grid
@@ -53,7 +53,7 @@ fn main(
     let b = head / params.problem.key_heads;
 
 #for i in 8: let p$i = scores_at(b, key_head, row + ${i}u);
-    // Values past the end repeat the last one and are not stored.
+    // Elements past the end of D repeat the last one and are not stored.
     let last = vec4<u32>(params.head_dim - 1u);
     let steps = vec4<u32>(0u, 1u, 2u, 3u) * WORKGROUP_SIZE + d;
     let width = params.problem.key_heads * params.head_dim;

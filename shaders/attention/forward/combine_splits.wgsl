@@ -1,10 +1,10 @@
-// What the splits of a row's keys left, merged:
+// Combines the partial results of a row's splits (split-K):
 //
 // max = maxᵢ max_i,  share_i = exp(max_i − max),  sum = Σ share_i · sum_i
 // out[b,t,h,d] = keep_scale · Σ share_i · parts[i,b,t,h,d] / sum,  lse[b,h,t] = max + ln(sum)
 //                             parts [splits,B,T,H,D], state [splits,B,H,T,2], out [B,T,H,D], lse [B,H,T]
 //
-// A workgroup merges one row, a lane every WORKGROUP_SIZE-th element of it.
+// A workgroup combines one row; a lane takes every WORKGROUP_SIZE-th element.
 
 #import shared/grid
 #import shared/numbers

@@ -1,7 +1,7 @@
-// What the layouts of fused attention share: bindings, tiles of rows, the keys that a tile may see, and the end of a row.
+// Common to the layouts of fused attention: bindings, tiles of rows, the key range of a tile, and the epilogue of a row.
 //
-// Rows are the pairs (t, g) of the group of one key/value head, so k and v are read once for its G heads. They take TILE_ROWS
-// rows and KEY_BLOCK keys at a time.
+// Rows are the pairs (t, g) of one key/value head's group, so k and v are read once for its G heads. A layout processes
+// TILE_ROWS rows and KEY_BLOCK keys at a time.
 
 #import shared/numbers
 #import shared/grid
@@ -21,16 +21,16 @@
 /// A tile of rows of one key/value head.
 struct Tile {
     split: u32,
-    // The batch element, in all and within what is bound.
+    // The batch element: absolute, and within the bound window.
     b: u32,
     batch: u32,
     key_head: u32,
     // G
     group: u32,
-    // The first row, and the rows of the head within what is bound.
+    // The first row, and the number of rows per key/value head, within the bound window.
     first_row: u32,
     rows: u32,
-    // Of the first and the last row among the keys.
+    // Positions of the first and the last row among the keys.
     first_position: u32,
     last_position: u32,
 }
@@ -61,38 +61,38 @@ fn query_of(tile: Tile, row: u32) -> u32 {
     return params.query_begin + row / tile.group;
 }
 
-/// Where a row begins in q and out, from the first row that is bound on.
+/// Offset of a row in q and out, relative to the first bound row.
 fn row_at(tile: Tile, row: u32) -> u32 {
     let query = tile.batch * params.queries + row / tile.group;
     return (query * params.problem.query_heads + head_of(tile, row)) * HEAD_DIM;
 }
 
-/// The index of a row in lse, and in state of the first split.
+/// Index of a row in lse, and in the first split's state.
 fn lse_index(tile: Tile, row: u32) -> u32 {
     return (tile.b * params.problem.query_heads + head_of(tile, row)) * params.problem.query_len + query_of(tile, row);
 }
 
-/// From one key to the next in k and v.
+/// Elements from one key to the next in k and v.
 fn key_stride() -> u32 {
     return params.problem.key_heads * HEAD_DIM;
 }
 
-/// Where the first bound key of the tile's head begins in k and v, from the first that is bound on.
+/// Offset in k and v of the first bound key of the tile's batch element and head, relative to the first bound key.
 fn keys_at(tile: Tile) -> u32 {
     return tile.batch * params.keys * key_stride() + tile.key_head * HEAD_DIM;
 }
 
-/// The keys of the tile's split that its rows may see, from the beginning of a block.
+/// The range of keys in the tile's split that its rows may see; it begins at a block boundary.
 fn keys_of(tile: Tile) -> vec2<u32> {
     let begin = params.key_begin + tile.split * params.keys_per_split;
     let end = min(params.key_end, begin + params.keys_per_split);
     return keys_seen(tile.first_position, tile.last_position, begin, end, KEY_BLOCK);
 }
 
-/// Ends a row: writes its lse, or with more keys to come its state, if the row is `stored`. Returns what its sum of values is to be
-/// multiplied by.
+/// Epilogue of a row: if `stored`, writes its lse after the `last` keys, else its state. Returns the factor to apply to its
+/// sum of values.
 fn end_row(index: u32, split: u32, row_max: f32, row_sum: f32, last: bool, stored: bool) -> f32 {
-    // The largest weight is at least 1, so a sum of exactly 0 means that nothing is seen.
+    // The largest weight is at least 1, so a sum of exactly 0 means that no key is visible.
     let nothing = row_sum == 0.0;
     let total = select(row_sum, 1.0, nothing);
     if (stored) {

@@ -4,40 +4,41 @@
 //                                          q [B,T,H,D], k and v [B,S,Hkv,D], out [B,T,H,D], lse [B,H,T]
 //
 //     for each block of keys that a row of the tile may see:
-//         scores = q · kᵀ                           every lane its rows × keys, in registers
-//         row_max, row_sum, p = exp(scores − row_max), 0 where hidden or dropped       a lane OWN whole rows
-//         out = out · exp(old row_max − row_max) + p · v        every lane its rows × d, in registers
+//         scores = q · kᵀ                           each lane its rows × keys, in registers
+//         row_max, row_sum, p = exp(scores − row_max), 0 where hidden or dropped       each lane OWN whole rows
+//         out = out · exp(old row_max − row_max) + p · v        each lane its rows × d, in registers
 //     out /= row_sum, lse = row_max + ln(row_sum)
 //
-// Rows are the pairs (t, g) of the group of one key/value head, so k and v are read once for its G heads. Lanes stand in
-// ROW_LANES rows and COLUMN_LANES columns; a lane owns ROWS rows, and of a block's keys KEY_QUADS groups of four, and of D
-// QUADS vectors of four. p goes from owner to owner through workgroup memory; STAGED: so do k and v.
+// Rows are the pairs (t, g) of one key/value head's group, so k and v are read once for its G heads. Lanes form a grid of
+// ROW_LANES × COLUMN_LANES. A lane owns ROWS rows, KEY_QUADS groups of four keys of a block, and QUADS vectors of four of D.
+// Probabilities pass through workgroup memory from the lanes that compute scores to the lanes that own softmax rows, and
+// back. With STAGED, k and v are staged there too.
 //
-// Many keys are split over dispatches, which carry row_max and row_sum in `state` and the sum in out. Few rows: keys are
-// split over workgroups too, each leaving its own `state` and sum (PARTIAL) for combine_splits.
+// Many keys are split over dispatches, which carry row_max and row_sum in `state` and the sum in out. With few rows, keys
+// are also split over workgroups (PARTIAL): each writes its own `state` and sum for combine_splits.
 
 #import attention/forward/interface
 
-// Vectors of four that hold a row of D.
+// Vectors of four in a row of D.
 const ROW_QUADS: u32 = (HEAD_DIM + 3u) / 4u;
 const TILE_ROWS: u32 = ROW_LANES * ROWS;
-// Keys in a block, in vectors of four and in words of mask bits.
+// The keys of a block, in vectors of four and in words of mask bits.
 const BLOCK_QUADS: u32 = COLUMN_LANES * KEY_QUADS;
 const KEY_BLOCK: u32 = BLOCK_QUADS * 4u;
 const BLOCK_WORDS: u32 = KEY_BLOCK / 32u;
 
-// Scores, then probabilities, of each row of the tile with each key of the block.
+// Scores, then probabilities: tile rows × keys of the block.
 var<workgroup> p: array<vec4<f32>, TILE_ROWS * BLOCK_QUADS>;
-// What each row's sum is multiplied by.
+// The rescaling factor of each row's sum.
 var<workgroup> factor: array<f32, TILE_ROWS>;
-// Which keys of the block each row sees, as bits, and what that comes to.
+// Visibility bits of the block per row, and their conjunction and disjunction over all rows.
 var<workgroup> row_seen: array<u32, TILE_ROWS * BLOCK_WORDS>;
 var<workgroup> block_seen: u32;
 const SEEN_NONE: u32 = 0u;
 const SEEN_SOME: u32 = 1u;
 const SEEN_ALL: u32 = 2u;
 #if STAGED
-// k of the block, then v. A row more than its vectors, against bank conflicts; the keys 4·i + j side by side for each j.
+// k of the block, then v. Rows are padded by one vector against bank conflicts. Keys 4·i + j are contiguous for each j.
 const STAGE_STRIDE: u32 = ROW_QUADS + 1u;
 var<workgroup> stage: array<vec4<f32>, KEY_BLOCK * STAGE_STRIDE>;
 
@@ -60,7 +61,7 @@ fn main(
     let b = tile.b;
     let first_row = tile.first_row;
     let rows = tile.rows;
-    // Nothing that depends on the lane where there is one row of them: drivers load what is the same for all lanes once.
+    // With one row of lanes, row_lane is a constant: addresses without it stay uniform, and drivers load those once.
     var row_lane = 0u;
     if (ROW_LANES > 1u) {
         row_lane = lane / COLUMN_LANES;
@@ -72,7 +73,7 @@ fn main(
     let begin = range.x;
     let end = range.y;
 
-    // The rows whose products this lane computes, of which those past the end repeat the last.
+    // The rows whose products this lane computes. Rows past the end repeat the last one.
 #for i in ROWS
     let row$i = min(first_row + row_lane * ROWS + ${i}u, rows - 1u);
     let at$i = row_at(tile, row$i);
@@ -80,12 +81,12 @@ fn main(
 #if ALIGNED: let qv$i = q$i / 4u;
 #for j in QUADS: var a$i_$j = vec4<f32>();
 #end
-    // The rows whose softmax this lane computes, if they are among the TILE_ROWS.
+    // The rows whose softmax this lane computes, if they are within TILE_ROWS.
 #for o in OWN
-    let own$o = min(first_row + lane + ${o}u * WORKGROUP_SIZE, rows - 1u);
-    let t$o = query_of(tile, own$o);
-    let h$o = head_of(tile, own$o);
-    let lse_at$o = lse_index(tile, own$o);
+    let softmax_row$o = min(first_row + lane + ${o}u * WORKGROUP_SIZE, rows - 1u);
+    let t$o = query_of(tile, softmax_row$o);
+    let h$o = head_of(tile, softmax_row$o);
+    let lse_at$o = lse_index(tile, softmax_row$o);
     var row_max$o = LOWEST;
     var row_sum$o = 0.0;
 #end
@@ -97,7 +98,7 @@ fn main(
 #for i in ROWS, j in QUADS: { let d = column_lane + ${j}u * COLUMN_LANES; if (d < ROW_QUADS) { a$i_$j = out_quad(params.out_base + at$i + 4u * d, HEAD_DIM - 4u * d); } }
     }
     let key_stride = key_stride();
-    // The last key that is bound; those past it repeat it.
+    // The last bound key; keys past it repeat it.
     let last_key = params.keys - 1u;
     let k_head = params.k_base + keys_at(tile);
     let v_head = params.v_base + keys_at(tile);
@@ -174,7 +175,7 @@ fn main(
             stage[stage_row(key) + c] = v_quad(v_head + s * key_stride + 4u * c, HEAD_DIM - 4u * c);
         }
 #end
-        // The softmax of a row. The largest score first, then what it makes of all.
+        // The softmax of a row: the maximum first, then the probabilities and their sum.
 #for o in OWN
         if (lane + ${o}u * WORKGROUP_SIZE < TILE_ROWS) {
             let row = lane + ${o}u * WORKGROUP_SIZE;
@@ -221,7 +222,7 @@ fn main(
 #if GUARD_NONFINITE: all_finite = !any_nonfinite(b, tile.key_head, block, BLOCK_WORDS);
         if (all_finite) {
 #for j in QUADS: let d$j = 4u * min(column_lane + ${j}u * COLUMN_LANES, ROW_QUADS - 1u);
-            // Of v's elements, or of its vectors of four: nothing in the loop but additions, beside the multiply-adds.
+            // v's address in elements, or in vectors of four (ALIGNED): the loop advances it by additions alone.
             let v_unit = select(1u, 4u, ALIGNED);
             let v_stride = key_stride / v_unit;
             let v_end = v_last / v_unit;
@@ -244,7 +245,7 @@ fn main(
         }
 #if GUARD_NONFINITE
         if (!all_finite) {
-            // A value of the block is NaN or infinite: a probability of 0 must take nothing of it.
+            // The block has a non-finite value: a probability of 0 must contribute exactly 0.
             for (var s = 0u; s < 4u * quads; s++) {
                 let key_at = min(v_head + (block - params.key_base + s) * key_stride, v_last);
 #for j in QUADS

@@ -8,12 +8,12 @@
 //         out += p · v                                           in cooperative matrices
 //     out /= row_sum, lse = row_max + ln(row_sum)
 //
-// In cooperative matrices: products of f16, sums of f32, in matrices of MATRIX × MATRIX that the lanes of a subgroup hold together. Rows
-// are the pairs (t, g) of the group of one key/value head. A tile has PARTS parts of ROWS matrices of rows, and a subgroup
-// has a part, its q and its out; where there are fewer subgroups than parts, the next round takes the next ones: nothing
-// depends on how wide they are. Matrices have no elements, so scores, p, and out when it is to be multiplied, go through
-// workgroup memory. That out seldom be multiplied, row_max follows the largest score only when that is ahead by GROWTH;
-// p is below exp(GROWTH) then, and far from the end of f16.
+// Cooperative matrices of MATRIX × MATRIX, held by a subgroup: f16 products, f32 sums. Rows are the pairs (t, g) of one
+// key/value head's group. A tile has PARTS parts of ROWS matrices of rows; each subgroup computes one part and holds its q and
+// out. With fewer subgroups than parts, further rounds compute the others, so no subgroup size is assumed. WGSL gives no
+// access to a matrix's elements, so scores, p, and `out` when it is rescaled, pass through workgroup memory. Lazy rescaling:
+// row_max is raised (and `out` rescaled) only when a block's maximum exceeds it by more than GROWTH. So p stays below
+// exp(GROWTH), well within the range of f16.
 //
 // Many keys are split over dispatches, which carry row_max and row_sum in `state` and the sum in out.
 
@@ -24,27 +24,27 @@ const PARTS: u32 = 4u;
 const PART_ROWS: u32 = ROWS * MATRIX;
 const TILE_ROWS: u32 = PARTS * PART_ROWS;
 const LANES_PER_ROW: u32 = WORKGROUP_SIZE / TILE_ROWS;
-// D in whole matrices.
+// D, in whole matrices.
 const WIDTH_QUADS: u32 = DEPTH * MATRIX / 4u;
 const MATRIX_QUADS: u32 = MATRIX / 4u;
-// Keys in a block, in vectors of four and in words of mask bits, and of a lane in the softmax.
+// The keys of a block, in vectors of four and in words of mask bits, and the vectors per lane in the softmax.
 const BLOCK_QUADS: u32 = KEY_BLOCK / 4u;
 const BLOCK_WORDS: u32 = KEY_BLOCK / 32u;
 const LANE_QUADS: u32 = BLOCK_QUADS / LANES_PER_ROW;
 const GROWTH: f32 = 5.5;
-// Rows are 16 bytes longer than they need be, against bank conflicts.
+// Rows are padded by 16 bytes against bank conflicts.
 const STAGE_STRIDE: u32 = DEPTH * MATRIX + 8u;
 const P_STRIDE: u32 = KEY_BLOCK + 8u;
 const SCORE_STRIDE: u32 = KEY_BLOCK + 4u;
 
-// Rows of q first, then k and v of the block in turn.
+// Staged operands: the rows of q first, then k and v of each block in turn.
 var<workgroup> stage: array<f16, KEY_BLOCK * STAGE_STRIDE>;
 var<workgroup> p: array<f16, TILE_ROWS * P_STRIDE>;
-// The scores of each row; between p and the next scores, a matrix of columns of out.
+// The scores of each row; also one matrix column of `out` at a time while it is rescaled or stored.
 var<workgroup> scores: array<f32, TILE_ROWS * SCORE_STRIDE>;
-// The largest score of each lane of a row, in the end its sum.
-var<workgroup> of_lane: array<f32, WORKGROUP_SIZE>;
-// What each row of out is multiplied by, and whether any of that is not 1.
+// Reduction over the lanes of a row: their maxima, in the end their sums.
+var<workgroup> lane_values: array<f32, WORKGROUP_SIZE>;
+// The rescaling factor of each row of `out`, and whether any of them is not 1.
 var<workgroup> factor: array<f32, TILE_ROWS>;
 var<workgroup> grown: atomic<u32>;
 // Whether any row sees a key of the block.
@@ -78,16 +78,16 @@ fn main(
     let end = range.y;
     let key_stride = key_stride();
     let head_at = keys_at(tile);
-    // The last key that is bound; those past it repeat it.
+    // The last bound key; keys past it repeat it.
     let last_key = params.keys - 1u;
 
-    // The row whose softmax this lane has a share of. Rows past the end repeat the last and are not stored.
-    let own = lane / LANES_PER_ROW;
+    // The row whose softmax this lane shares with others. Rows past the end repeat the last one and are not stored.
+    let local_row = lane / LANES_PER_ROW;
     let share = lane % LANES_PER_ROW;
-    let own_row = min(first_row + own, rows - 1u);
-    let t = query_of(tile, own_row);
-    let h = head_of(tile, own_row);
-    let lse_at = lse_index(tile, own_row);
+    let row_index = min(first_row + local_row, rows - 1u);
+    let t = query_of(tile, row_index);
+    let h = head_of(tile, row_index);
+    let lse_at = lse_index(tile, row_index);
 
     for (var round = 0u; round < PARTS; round += subgroups) {
         let part = round + subgroup;
@@ -96,9 +96,9 @@ fn main(
         // The rows of this round.
         let round_begin = round * PART_ROWS;
         let round_end = min(round + subgroups, PARTS) * PART_ROWS;
-        let owning = own >= round_begin && own < round_end;
+        let owning = local_row >= round_begin && local_row < round_end;
 
-        // q of the part, in matrices.
+        // q of the part, as matrices.
 #for i in ROWS, c in DEPTH: var q$i_$c = MatrixLeft();
         for (var from_row = 0u; from_row < TILE_ROWS; from_row += KEY_BLOCK) {
             workgroupBarrier();
@@ -120,7 +120,7 @@ fn main(
         }
 
         var row_max = LOWEST;
-        // Of this lane's share.
+        // Of this lane's share of the row's keys.
         var row_sum = 0.0;
 #for i in ROWS, c in DEPTH: var out$i_$c = MatrixSum();
         if (params.key_begin > 0u) {
@@ -197,7 +197,7 @@ fn main(
             }
             workgroupBarrier();
 
-            // v, where a probability of 0 takes nothing from it: not past the end, and not what is NaN or infinite.
+            // v, with zeros for keys past the end and for non-finite keys, so that a probability of 0 contributes 0.
             for (var e = lane; e < KEY_BLOCK * WIDTH_QUADS; e += WORKGROUP_SIZE) {
                 let key = e / WIDTH_QUADS;
                 let d = 4u * (e % WIDTH_QUADS);
@@ -212,7 +212,7 @@ fn main(
                 let half = halves(quad);
 #for x in xyzw: stage[key * STAGE_STRIDE + d + ${#x}u] = half.$x;
             }
-            // The softmax of a row. The largest score first, then what it makes of all.
+            // The softmax of a row: the maximum first, then the probabilities and their sum.
             let first_quad = share * LANE_QUADS;
             if (owning) {
                 var most = LOWEST;
@@ -221,21 +221,21 @@ fn main(
                     if (!whole) {
                         word = seen_word(b, h, t, block + 32u * (i / 8u), end);
                     }
-                    let own_score = score(scores_quad(own * SCORE_STRIDE + 4u * i));
-                    most = max(most, largest(select(vec4<f32>(LOWEST), own_score, seen_quad(word, i))));
+                    let quad_score = score(scores_quad(local_row * SCORE_STRIDE + 4u * i));
+                    most = max(most, largest(select(vec4<f32>(LOWEST), quad_score, seen_quad(word, i))));
                 }
-                of_lane[lane] = most;
+                lane_values[lane] = most;
             }
             workgroupBarrier();
             if (owning) {
                 var most = LOWEST;
                 for (var i = 0u; i < LANES_PER_ROW; i++) {
-                    most = max(most, of_lane[own * LANES_PER_ROW + i]);
+                    most = max(most, lane_values[local_row * LANES_PER_ROW + i]);
                 }
                 var shrink = 1.0;
                 if (most > row_max + GROWTH) {
                     shrink = exp2((row_max - most) * LOG2_E);
-                    // The first maximum has nothing before it.
+                    // At the first maximum `out` is still 0 and needs no rescaling.
                     if (row_max > LOWEST) {
                         atomicStore(&grown, 1u);
                     }
@@ -243,26 +243,26 @@ fn main(
                 }
                 row_sum *= shrink;
                 if (share == 0u) {
-                    factor[own] = shrink;
+                    factor[local_row] = shrink;
                 }
                 for (var i = first_quad; i < first_quad + LANE_QUADS; i++) {
                     var word = 0xffffffffu;
                     if (!whole) {
                         word = seen_word(b, h, t, block + 32u * (i / 8u), end);
                     }
-                    let own_score = score(scores_quad(own * SCORE_STRIDE + 4u * i));
-                    var prob = select(vec4<f32>(), exp2((own_score - row_max) * LOG2_E), seen_quad(word, i));
+                    let quad_score = score(scores_quad(local_row * SCORE_STRIDE + 4u * i));
+                    var prob = select(vec4<f32>(), exp2((quad_score - row_max) * LOG2_E), seen_quad(word, i));
                     row_sum += prob.x + prob.y + prob.z + prob.w;
                     if (DROPOUT) {
                         prob = select(vec4<f32>(), prob, kept_quad(b, h, t, block / 4u + i));
                     }
                     let half = vec4<f16>(prob);
-#for x in xyzw: p[own * P_STRIDE + 4u * i + ${#x}u] = half.$x;
+#for x in xyzw: p[local_row * P_STRIDE + 4u * i + ${#x}u] = half.$x;
                 }
             }
             workgroupBarrier();
 
-            // out = out · shrink, and what a probability takes of values that are NaN or infinite.
+            // out = out · shrink, plus the products with non-finite values, which v left out.
             var nonfinite = false;
 #if GUARD_NONFINITE: nonfinite = any_nonfinite(b, key_head, block, BLOCK_WORDS);
             if (nonfinite || atomicLoad(&grown) != 0u) {
@@ -311,14 +311,14 @@ fn main(
 
         let last = params.key_end == params.problem.key_len;
         workgroupBarrier();
-        of_lane[lane] = row_sum;
+        lane_values[lane] = row_sum;
         workgroupBarrier();
         if (owning && share == 0u) {
             var sum = 0.0;
             for (var i = 0u; i < LANES_PER_ROW; i++) {
-                sum += of_lane[lane + i];
+                sum += lane_values[lane + i];
             }
-            factor[own] = end_row(lse_at, 0u, row_max, sum, last, first_row + own < rows);
+            factor[local_row] = end_row(lse_at, 0u, row_max, sum, last, first_row + local_row < rows);
         }
 #for c in DEPTH
         if (working) {

@@ -1,6 +1,6 @@
 // bits[b, hk, s] = whether v[b,s,hk,:] has a NaN or an infinity                                        v [B,S,Hkv,D]
 //
-// A workgroup packs the bits of 32 keys of one key/value head into a word, a lane for each key.
+// A workgroup packs the bits of 32 keys of one key/value head into a word, one lane per key.
 
 #import shared/grid
 #import shared/elements

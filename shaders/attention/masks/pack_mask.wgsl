@@ -1,6 +1,6 @@
 // bits[row, s] = mask[row, s] (∧ second[row, s])                mask, second [rows, length] bytes, 0 is false
 //
-// A row of bits begins at a whole word: word start + row · words_per_row, bit s & 31 of the word s >> 5 behind it.
+// A row of bits begins at word start + row · words_per_row; element s is bit s & 31 of the word s >> 5 from there.
 
 #import shared/grid
 

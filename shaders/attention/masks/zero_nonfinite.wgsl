@@ -1,10 +1,10 @@
 // x = 0 where it is NaN or infinite, in place                                                             x [count]
-// What is hidden may be anything, and a factor of 0 does not make it nothing. What a query sees of this kind has made its
-// lse NaN, which stays. A lane takes PER_LANE elements, a workgroup apart.
+// Masked positions may hold NaN or Inf, and 0 · NaN is NaN, so they are zeroed first. A *visible* non-finite value has
+// already made that query's lse NaN, which still propagates. A lane handles PER_LANE elements, WORKGROUP_SIZE apart.
 
 #import shared/grid
 
-// Workgroups cost more than elements do.
+// Several elements per lane amortize the cost of a workgroup.
 const PER_LANE: u32 = 16u;
 
 @group(0) @binding(1) var<storage, read_write> x: array<u32>;

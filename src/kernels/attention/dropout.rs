@@ -1,4 +1,4 @@
-//! The dropout rule as the kernels are told it.
+//! The dropout rule, as a uniform block.
 
 use crate::dropout::Dropout;
 use crate::kernels::params::params;

@@ -1,4 +1,4 @@
-//! The kernels of attention, and what they share: the problem, visibility, the score rule and dropout.
+//! The kernels of attention, and their common problem: dimensions, visibility, score rule and dropout.
 
 pub(crate) mod backward;
 pub(crate) mod chained;

@@ -1,4 +1,4 @@
-//! One run of attention, as its kernels see it: dimensions, visibility, score rule and dropout.
+//! The problem of attention, common to all its kernels: dimensions, visibility, score rule and dropout.
 
 use super::dropout::DropoutRule;
 use super::score::Score;
@@ -9,7 +9,7 @@ use crate::kernels::params::params;
 use crate::shapes::Dims;
 use crate::tuning;
 
-/// What a run of attention is. Forward and backward, fused and chained take the same.
+/// The problem of one run of attention. Forward and backward, fused and chained kernels share it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Problem {
     pub(crate) dims: Dims,
@@ -36,7 +36,7 @@ params! {
 }
 
 impl Problem {
-    /// The part of a kernel's parameters that tells the problem.
+    /// The problem as a field of a kernel's uniform block.
     pub(crate) fn params(&self) -> ProblemParams {
         ProblemParams {
             visibility: self.visibility,
@@ -49,8 +49,7 @@ impl Problem {
         }
     }
 
-    /// A kernel's parameters, which hold those of the problem. With dropout they are of this call alone: no other will have
-    /// its seed.
+    /// A kernel's parameters, including those of the problem. With dropout they are passing: no other call has the same seed.
     pub(crate) fn parameters<'p, P: bytemuck::Pod>(&self, params: &'p P) -> Parameters<'p> {
         Parameters::of(params, self.dropout.is_some())
     }
@@ -60,13 +59,13 @@ impl Problem {
         self.visibility.hides() || self.dropout.is_some()
     }
 
-    /// The rows of a group of query heads that share a key/value head, in one batch element: the pairs (t, g).
+    /// Rows of one key/value head's group, per batch element: the pairs (t, g).
     pub(crate) fn group_rows(&self) -> usize {
         self.dims.query_len * self.dims.group_size()
     }
 
-    /// A problem of the same class for measuring on scratch buffers, without masks: fewer heads, and then fewer queries and
-    /// keys, stand for very many. `products` is the number of multiply-adds of a pair of query and key, in units of D.
+    /// A reduced problem of the same class for measuring on scratch buffers, without masks: large ones get fewer heads, then
+    /// fewer queries and keys. `products` is the number of multiply-adds per pair of query and key, in units of D.
     pub(crate) fn sample(&self, gpu: &crate::Gpu, products: u64) -> Self {
         let dims = tuning::smaller(gpu, self.dims, |dims| {
             products

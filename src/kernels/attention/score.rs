@@ -1,11 +1,11 @@
-//! The score of a query and a key: what is made of the product q·k before the softmax.
+//! The score rule, as a uniform block: maps a product q·k to the score that the softmax takes.
 
 use crate::kernels::params::params;
 
 params! {
     /// The score rule: `shaders/attention/score.wgsl` computes it.
     pub(crate) struct Score {
-        /// What products are multiplied by.
+        /// The factor of products.
         scale: f32,
         ; padding 3
     }

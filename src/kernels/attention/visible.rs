@@ -1,4 +1,4 @@
-//! Which key a query sees, as the kernels are told it.
+//! The visibility rule, as a uniform block.
 
 use super::masks::pack_mask::words_per_row;
 use crate::kernels::params::params;
@@ -22,7 +22,7 @@ params! {
         query_mask_stride_b: u32,
         key_mask_start: u32,
         key_mask_stride_b: u32,
-        /// Where the bits of non-finite keys begin, words to the next key/value head. Stride 0: there are none.
+        /// Bits of non-finite keys: first word, words to the next key/value head. Stride 0: none.
         nonfinite_start: u32,
         nonfinite_stride: u32,
         ; padding 3
@@ -35,12 +35,12 @@ const HAS_QUERY_MASK: u32 = 4;
 const HAS_KEY_MASK: u32 = 8;
 
 impl Visibility {
-    /// Positions alone: causal, and a window of 0 for none.
+    /// Visibility by positions: causal, and a window (0: none).
     pub(crate) fn of_positions(causal: bool, q_offset: u32, window: u32) -> Self {
         Self { flags: if causal { HAS_CAUSAL } else { 0 }, q_offset, window, ..Self::default() }
     }
 
-    /// With an attention mask whose packed rows are at word 0: words to the next b, h and t, bits to the next s.
+    /// Adds an attention mask whose packed rows begin at word 0: words to the next b, h and t, bits to the next s.
     pub(crate) fn with_attention_mask(self, [b, h, t, s]: [u32; 4]) -> Self {
         Self {
             flags: self.flags | HAS_ATTENTION_MASK,
@@ -52,7 +52,7 @@ impl Visibility {
         }
     }
 
-    /// With a query mask whose packed rows begin at word `start`.
+    /// Adds a query mask whose packed rows begin at word `start`.
     pub(crate) fn with_query_mask(self, start: u32, dims: &Dims) -> Self {
         Self {
             flags: self.flags | HAS_QUERY_MASK,
@@ -62,7 +62,7 @@ impl Visibility {
         }
     }
 
-    /// With a key mask whose packed rows begin at word `start`.
+    /// Adds a key mask whose packed rows begin at word `start`.
     pub(crate) fn with_key_mask(self, start: u32, dims: &Dims) -> Self {
         Self {
             flags: self.flags | HAS_KEY_MASK,
@@ -72,13 +72,13 @@ impl Visibility {
         }
     }
 
-    /// With the bits of non-finite keys from word `start` on.
+    /// Adds the bits of non-finite keys from word `start` on.
     pub(crate) fn with_nonfinite_keys(self, start: usize, dims: &Dims) -> Self {
         let stride = words_per_row(dims.key_len) as u32;
         Self { nonfinite_start: start as u32, nonfinite_stride: stride, ..self }
     }
 
-    /// Without the bits of non-finite keys.
+    /// Removes the bits of non-finite keys.
     pub(crate) fn without_nonfinite_keys(self) -> Self {
         Self { nonfinite_start: 0, nonfinite_stride: 0, ..self }
     }
@@ -95,12 +95,12 @@ impl Visibility {
         self.flags & (HAS_ATTENTION_MASK | HAS_QUERY_MASK | HAS_KEY_MASK) != 0
     }
 
-    /// Whether there may be a key that a query does not see.
+    /// Whether some key may be hidden from some query.
     pub(crate) fn hides(&self) -> bool {
         self.is_causal() || self.has_window() || self.has_masks()
     }
 
-    /// Positions alone, without masks.
+    /// The rules by position, without masks.
     pub(crate) fn without_masks(&self) -> Self {
         Self { flags: self.flags & HAS_CAUSAL, ..*self }
     }

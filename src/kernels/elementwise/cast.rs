@@ -16,7 +16,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
     params: params::wgsl::<Params>,
 };
 
-/// Words of y that a lane takes, as in the WGSL.
+/// Words of y per lane, as in the WGSL.
 const PER_LANE: u32 = 16;
 
 params! {
@@ -45,7 +45,7 @@ pub(crate) fn cast(pass: &mut Pass<'_>, x: Operand<'_>, y: Operand<'_>, count: u
     let (from, to) = (x.dtype, y.dtype);
     let limits = pass.gpu().binding_limits();
     let sizes = [from.size() as u64, to.size() as u64];
-    // Windows begin where bindings can, whatever the type.
+    // Windows begin at aligned offsets, in either type.
     for (first, count) in limits.ranges_of(limits.alignment as usize, count, &sizes) {
         let [(x, _), (y, _)] = [(x.range, sizes[0]), (y.range, sizes[1])]
             .map(|(range, size)| limits.window(range, first as u64 * size, count as u64 * size));
@@ -57,14 +57,14 @@ pub(crate) fn cast(pass: &mut Pass<'_>, x: Operand<'_>, y: Operand<'_>, count: u
     Ok(())
 }
 
-/// A tensor in some type: as it is where that is its own, else a copy.
+/// A tensor converted to a type: the tensor itself if it has that type, else a copy.
 pub(crate) enum Converted {
     AsGiven(Tensor),
     Copy(Workspace),
 }
 
 impl Converted {
-    /// Records the copy, if there is to be one.
+    /// Records the copy, if one is needed.
     pub(crate) fn new(pass: &mut Pass<'_>, tensor: &Tensor, dtype: DType) -> Result<Self> {
         if tensor.dtype() == dtype {
             return Ok(Self::AsGiven(tensor.clone()));
@@ -72,7 +72,7 @@ impl Converted {
         Self::copy(pass, tensor, dtype)
     }
 
-    /// Records a copy, whatever the tensor's own type.
+    /// Records a copy, even if the tensor has the type already.
     pub(crate) fn copy(pass: &mut Pass<'_>, tensor: &Tensor, dtype: DType) -> Result<Self> {
         let count = tensor.shape().iter().product();
         let copy = pass.workspace("copy", dtype.words(count));

@@ -27,7 +27,7 @@ params! {
     }
 }
 
-/// Records it for `count` f32 of gate (before its sigmoid), out and gated.
+/// Records the kernel for `count` f32 of gate (before its sigmoid), out and gated.
 pub(crate) fn gate(pass: &mut Pass<'_>, ranges: [BufferRange<'_>; 3], count: usize) -> Result<()> {
     for (_, count, ranges) in element_windows(pass.gpu(), count, ranges) {
         let params = Params { count: count as u32 };

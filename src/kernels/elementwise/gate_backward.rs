@@ -1,4 +1,4 @@
-//! The gradients of a gate: `d_out = d_gated ∘ gate` and `d_z`, that of what its sigmoid was taken of.
+//! The gradients of a gate: `d_out = d_gated ∘ gate`, and `d_z` for the argument of its sigmoid.
 
 use crate::Result;
 use crate::gpu::{Binding, BufferRange, Kernel, Parameters, Pass};
@@ -29,8 +29,8 @@ params! {
     }
 }
 
-/// Records it for `count` f32 of gate (which becomes d_z), out and d_gated (which becomes d_out). `penalty` has the factors
-/// of |gate| and gate² in the loss.
+/// Records the kernel for `count` f32 of gate (overwritten by d_z), out and d_gated (overwritten by d_out). `penalty` has the
+/// factors of |gate| and gate² in the loss.
 pub(crate) fn gate_backward(
     pass: &mut Pass<'_>,
     ranges: [BufferRange<'_>; 3],

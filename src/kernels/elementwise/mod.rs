@@ -1,4 +1,4 @@
-//! Kernels that go through their operands once.
+//! Elementwise kernels, transposition and sums: one pass over the operands.
 
 pub(crate) mod cast;
 pub(crate) mod gate;

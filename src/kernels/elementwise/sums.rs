@@ -1,5 +1,4 @@
-//! `y = factor · Σ map(x)` over the middle axis of `[outer, length, inner]`: of everything, of columns, of the vectors of a
-//! norm.
+//! `y = factor · Σ map(x)` over the middle axis of `[outer, length, inner]`: total sums, column sums, norms.
 
 use crate::arguments::check_binding;
 use crate::gpu::{Binding, BufferRange, Constant, Kernel, Parameters, Pass, Workspace};
@@ -16,7 +15,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
     params: params::wgsl::<Params>,
 };
 
-/// The most terms that one invocation adds up.
+/// The most terms that one invocation sums.
 const TERMS: usize = 64;
 
 params! {
@@ -27,17 +26,17 @@ params! {
         length: u32,
         inner: u32,
         segments: u32,
-        /// Where x and y begin in what is bound of them.
+        /// The offsets of x and y in their bound windows.
         x_base: u32,
         y_base: u32,
-        /// Of a square matrix that is summed off its diagonal: its size + 1, and the flat index of the first element of x.
+        /// For off-diagonal sums of a square matrix: its size + 1, and the flat index of the first element of x.
         diagonal: u32,
         first: u32,
         factor: f32,
     }
 }
 
-/// What is summed of each element.
+/// The term of each element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Map {
     /// x
@@ -78,7 +77,7 @@ pub(crate) struct Sums<'a> {
     pub(crate) shape: [usize; 3],
     pub(crate) map: Map,
     pub(crate) factor: f32,
-    /// Whether y keeps what it has and gets this added.
+    /// Whether the sums are added to y.
     pub(crate) accumulate: bool,
     /// y `[outer,inner]` f32
     pub(crate) y: BufferRange<'a>,
@@ -95,7 +94,7 @@ pub(crate) fn variants() -> Vec<crate::kernels::Variant> {
     maps.flat_map(|map| [false, true].map(|accumulate| constants(map, accumulate).to_vec())).collect()
 }
 
-/// Records the sum of everything in x `[count]` f32, times `factor`, into the one number y; added to it with `accumulate`.
+/// Records the sum over x `[count]` f32, times `factor`, into the single number y; with `accumulate`, adds it to y.
 pub(crate) fn sum(
     pass: &mut Pass<'_>,
     (x, map): (BufferRange<'_>, Map),
@@ -121,7 +120,7 @@ pub(crate) fn column_sums(
 pub(crate) fn sums(pass: &mut Pass<'_>, operands: &Sums<'_>) -> Result<()> {
     let Sums { x, other, shape: [outer, length, inner], map, factor, accumulate, y } = *operands;
     let limits = pass.gpu().binding_limits();
-    // Rows [inner] that fit one binding each.
+    // Rows [inner] in windows that fit one binding each.
     let row_bytes = inner as u64 * 4;
     let ranges: Vec<_> = if outer == 1 {
         limits.ranges(length, &[row_bytes]).collect()

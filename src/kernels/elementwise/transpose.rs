@@ -14,7 +14,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
     params: params::wgsl::<Params>,
 };
 
-/// Rows and columns of a workgroup.
+/// Rows and columns of a workgroup's tile.
 const TILE: usize = 32;
 
 params! {

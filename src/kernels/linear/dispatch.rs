@@ -1,4 +1,4 @@
-//! The dispatches of a projection: windows of rows that fit a binding, ranges of k and of tiles.
+//! The dispatches of a projection: windows of rows, ranges of k and of tiles.
 
 use super::Linear;
 use super::interface::{Form, Operands, Params, Variant};
@@ -31,7 +31,7 @@ pub(crate) fn linear<'a>(
     let w = w.range;
     let bias = bias.unwrap_or(w);
     let limits = pass.gpu().binding_limits();
-    // Rows of x and y that fit one binding each.
+    // Windows of rows of x and y that fit one binding each.
     let row_bytes = [(k * x.dtype.size()) as u64, (n * 4) as u64];
     for (first_row, rows) in limits.ranges(m, &row_bytes) {
         let rows_of = |range: BufferRange<'a>, bytes: u64, element: u64| {

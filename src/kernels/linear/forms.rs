@@ -5,9 +5,9 @@ use super::lanes::Lanes;
 use super::matrix::Parts;
 use crate::gpu::Capabilities;
 
-/// The forms to choose from, in the order in which they are tried.
+/// The table of forms, in the order of measurement.
 pub(crate) static FORMS: [Form; 13] = [
-    // For adapters that are CPUs: a row of lanes is a vector of theirs, and multiply-adds per load decide.
+    // For CPU adapters: a row of lanes is one SIMD vector, and speed depends on multiply-adds per load.
     Form { name: "direct 1x8 lanes of 8x8", layout: &Lanes::direct([1, 8, 8, 2]) },
     Form { name: "direct 1x8 lanes of 12x8", layout: &Lanes::direct([1, 8, 12, 2]) },
     // For GPUs.
@@ -36,7 +36,7 @@ pub(crate) static FORMS: [Form; 13] = [
     },
 ];
 
-/// The form that is taken unmeasured for so many rows; `None` where it does not fit.
+/// The form to take without a measurement for this many rows; `None` if it does not fit.
 pub(crate) fn default_form(rows: usize, device: &Capabilities<'_>) -> Option<Form> {
     let name = match (device.kind.is_cpu(), rows) {
         (true, 1) => "direct 1x8 lanes of 1x8",
@@ -53,12 +53,13 @@ pub(crate) fn default_form(rows: usize, device: &Capabilities<'_>) -> Option<For
 }
 
 impl Form {
-    /// Whether such a device can run it.
+    /// Whether a device with these capabilities can run it.
     pub(crate) fn fits(&self, device: &Capabilities<'_>) -> bool {
         self.layout.fits(device)
     }
 
-    /// Whether it is worth measuring for so many rows: less than half of its tile is past the end, if another's is not.
+    /// Whether the form is worth measuring for this many rows: less than half of its tile is past the end, unless that holds
+    /// for every form.
     pub(crate) fn suits(&self, rows: usize) -> bool {
         let tile = self.layout.tile()[0] as usize;
         rows >= tile.div_ceil(2) && (tile >= 8 || rows <= 2 * tile)

@@ -1,4 +1,4 @@
-//! What the layouts of a projection share: bindings, parameters, operands, and what a layout is.
+//! Common to the layouts of a projection: bindings, parameters, operands, and the trait `Layout`.
 
 use std::fmt::Debug;
 
@@ -25,17 +25,17 @@ params! {
         pub(super) m: u32,
         pub(super) k: u32,
         pub(super) n: u32,
-        /// The k of this dispatch.
+        /// The range of k of this dispatch.
         pub(super) k_begin: u32,
         pub(super) k_end: u32,
         pub(super) tiles_n: u32,
         /// The tiles of this dispatch.
         pub(super) tile_begin: u32,
         pub(super) tile_end: u32,
-        /// Where the first row begins in x, and in y and multiplicand.
+        /// The offset of the first row in x, and in y and multiplicand.
         pub(super) x_base: u32,
         pub(super) y_base: u32,
-        /// Not 0: y is added to.
+        /// Nonzero: adds to y.
         pub(super) add: u32,
     }
 }
@@ -49,18 +49,18 @@ pub(crate) struct Operands<'a> {
     pub(crate) w: Operand<'a>,
     /// bias `[N]`, of w's type
     pub(crate) bias: Option<BufferRange<'a>>,
-    /// multiplicand `[M,N]` f32: makes this a gate.
+    /// multiplicand `[M,N]` f32: makes the projection a gate.
     pub(crate) multiplicand: Option<BufferRange<'a>>,
     /// y `[M,N]` f32
     pub(crate) y: BufferRange<'a>,
-    /// Whether y is added to. Not with a gate.
+    /// Whether to add to y. Not with a gate.
     pub(crate) add: bool,
 }
 
-/// What tells one variant of a layout from another.
+/// The constants that distinguish the variants of a layout.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Variant {
-    /// Of x and w.
+    /// The types of x and w.
     pub(super) types: [DType; 2],
     /// Whether K and N are multiples of four.
     pub(super) aligned: bool,
@@ -69,7 +69,7 @@ pub(super) struct Variant {
 }
 
 impl Variant {
-    /// The constants that every layout has.
+    /// The constants common to all layouts.
     pub(super) fn constants(&self) -> [(&'static str, Constant); 5] {
         let [x, w] = self.types;
         [
@@ -82,7 +82,7 @@ impl Variant {
     }
 }
 
-/// WGSL of the operands.
+/// WGSL declarations of the operands.
 pub(super) fn operands(constants: &Constants) -> String {
     let aligned = is_on("ALIGNED", constants);
     [
@@ -95,33 +95,33 @@ pub(super) fn operands(constants: &Constants) -> String {
     .concat()
 }
 
-/// How the kernel of a projection is laid out over the lanes of a workgroup.
+/// A layout: how a tile of a projection is divided over the lanes of a workgroup.
 pub(super) trait Layout: Debug + Sync {
     fn kernel(&self) -> &'static Kernel;
 
-    /// Rows and columns of a workgroup.
+    /// Rows and columns per tile.
     fn tile(&self) -> [u32; 2];
 
     fn uses_matrices(&self) -> bool {
         false
     }
 
-    /// Whether adapters of this kind measure it.
+    /// Whether the layout is a candidate on adapters of this kind.
     fn is_candidate_on(&self, _: AdapterKind) -> bool {
         true
     }
 
-    /// Whether such a device can run it.
+    /// Whether a device with these capabilities can run it.
     fn fits(&self, device: &Capabilities<'_>) -> bool;
 
     fn constants(&self, variant: &Variant, matrix: Option<MatrixConfig>) -> Vec<(&'static str, Constant)>;
 
-    /// What a form of this layout and these sizes is called.
+    /// The name of a form with this layout and these sizes.
     #[cfg(test)]
     fn name(&self) -> String;
 }
 
-/// A layout with its sizes, by name.
+/// A layout with its sizes, identified by name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Form {
     pub(crate) name: &'static str,

@@ -14,7 +14,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
     params: params::wgsl::<Params>,
 };
 
-/// Lanes in rows × in columns, and the rows and vectors of four columns that each owns.
+/// The grid of lanes (rows × columns), and the rows and vectors of four columns that each lane owns.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lanes {
     row_lanes: u32,
@@ -26,7 +26,7 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// Lanes in rows and in columns; rows, and vectors of four columns, of each.
+    /// The grid of lanes (rows, columns); rows and vectors of four columns per lane.
     pub(super) const fn direct([row_lanes, column_lanes, rows, quads]: [u32; 4]) -> Self {
         Self { row_lanes, column_lanes, rows, quads, staged: false }
     }

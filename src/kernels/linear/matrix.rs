@@ -14,8 +14,8 @@ pub(crate) static KERNEL: Kernel = Kernel {
     params: params::wgsl::<Params>,
 };
 
-/// What a workgroup computes: parts in rows × in columns, one for each subgroup, the rows and columns of a part, and the
-/// k that are taken at a time.
+/// The tile of a workgroup: the grid of parts (one per subgroup), matrices of rows and columns per part, and the k staged at a
+/// time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parts {
     pub(super) grid: [u32; 2],

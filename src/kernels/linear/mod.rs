@@ -1,4 +1,4 @@
-//! Projections: `y = x · w + bias` (or `y +=` that), and with a gate `y = sigmoid(x · w + bias) ∘ multiplicand`.
+//! Projections: `y = x · w + bias` (or `y += x · w + bias`), and with a gate `y = sigmoid(x · w + bias) ∘ multiplicand`.
 
 mod dispatch;
 pub(crate) mod forms;
@@ -14,7 +14,7 @@ use crate::{DType, Error, Result};
 pub(crate) use dispatch::linear;
 pub(crate) use interface::{Form, Operands};
 
-/// What a projection is.
+/// The problem of a projection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Linear {
     /// M, K, N
@@ -25,7 +25,7 @@ pub(crate) struct Linear {
     pub(crate) w: DType,
 }
 
-/// Operands of fewer rows.
+/// Scratch operands with fewer rows.
 pub(crate) struct Scratch {
     rows: usize,
     /// x, w and y.
@@ -33,7 +33,7 @@ pub(crate) struct Scratch {
 }
 
 impl Linear {
-    /// Of f32.
+    /// A projection of f32.
     #[cfg(feature = "training")]
     pub(crate) fn f32(sizes: [usize; 3]) -> Self {
         Self { sizes, x: DType::F32, w: DType::F32 }
@@ -53,17 +53,17 @@ impl Linear {
         Self::f32([k, m, n])
     }
 
-    /// Whether the caller's numbers are f16, so that x may be rounded to it: weights are kept in the policy's type.
+    /// Whether the caller's data are f16, so that x may be rounded to it. Weights have the policy's type.
     pub(crate) fn may_use_matrices(&self) -> bool {
         self.w == DType::F16 && matches!(self.x, DType::F16 | DType::F32)
     }
 
-    /// The cooperative matrices that it may run on.
+    /// The cooperative matrices that the projection may use.
     fn matrix(&self, gpu: &Gpu) -> Option<MatrixConfig> {
         if self.may_use_matrices() { gpu.tested_matrix() } else { None }
     }
 
-    /// Records it in the form that is chosen for it.
+    /// Records the projection in its chosen form.
     pub(crate) fn encode(&self, pass: &mut Pass<'_>, operands: &Operands<'_>) -> Result<()> {
         let refuse = || Error::argument(lanes::KERNEL.name, "form", "one that fits this device", "another");
         let form = tuning::form(self, pass.gpu()).ok_or_else(refuse)?;
@@ -79,7 +79,7 @@ impl Tunable for Linear {
         forms::FORMS.iter().copied()
     }
 
-    /// Bias and gate cost next to nothing, so they don't make a class.
+    /// Bias and gate cost next to nothing, so they are not part of the class.
     fn class(&self, gpu: &Gpu) -> Class {
         let [m, k, n] = self.sizes;
         Class::new(lanes::KERNEL.name)
@@ -104,7 +104,7 @@ impl Tunable for Linear {
         forms::default_form(self.sizes[0], &gpu.capabilities(None))
     }
 
-    /// Fewer rows stand for very many.
+    /// Large problems are measured with fewer rows.
     async fn scratch(&self, gpu: &Gpu) -> Result<Scratch> {
         let [m, k, n] = self.sizes;
         let rows = m.min((work(gpu) / (k * n) as u64).max(256) as usize);
@@ -127,7 +127,7 @@ impl Tunable for Linear {
     }
 }
 
-/// Records y `[M,N]` = x `[M,K]` · w `[K,N]`, or that added to it, all f32, in the form that is chosen for it.
+/// Records y `[M,N]` = x `[M,K]` · w `[K,N]`, or adds to y, all f32, in the chosen form.
 #[cfg(feature = "training")]
 pub(crate) fn multiply(
     pass: &mut Pass<'_>,

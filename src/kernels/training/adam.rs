@@ -36,7 +36,7 @@ params! {
     }
 }
 
-/// The numbers of a step.
+/// The parameters of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Adam {
     pub(crate) learning_rate: f32,
@@ -58,8 +58,8 @@ pub(crate) fn variants() -> Vec<crate::kernels::Variant> {
     [false, true].map(|clip| constants(clip).to_vec()).to_vec()
 }
 
-/// Records variable, momentum and velocity `[count]` f32 → updated, in place. `clip` is the square of the norm of all
-/// gradients, one f32, and what that norm is clipped to.
+/// Records the update of variable, momentum and velocity `[count]` f32, in place. `clip` is the squared norm of all
+/// gradients, one f32, and the limit of that norm.
 pub(crate) fn adam(
     pass: &mut Pass<'_>,
     step: &Adam,

@@ -1,4 +1,4 @@
-//! `w` projected onto what a constraint allows, in place, given the squares of its norms.
+//! Projects `w` onto the set that a constraint allows, in place, given its squared norms.
 
 use crate::Result;
 use crate::gpu::{Binding, BufferRange, Constant, Kernel, Parameters, Pass};
@@ -30,14 +30,14 @@ params! {
     }
 }
 
-/// What is done to each element.
+/// The rule of a constraint.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Rule {
     /// Norms clipped to at most this.
     MaxNorm(f32),
     /// Norms moved between these bounds, by this rate.
     MinMaxNorm { bounds: [f32; 2], rate: f32 },
-    /// Norms made 1.
+    /// Norms scaled to 1.
     UnitNorm,
     /// No negative values. Needs no norms.
     NonNeg,
@@ -63,8 +63,8 @@ pub(crate) fn variants() -> Vec<crate::kernels::Variant> {
     (0..4).map(|rule| constants(rule).to_vec()).collect()
 }
 
-/// Records w f32 → constrained, in place. `groups`, at most [`MAX_GROUPS`], are the axes of w: the length of each, and
-/// whether norms run over it; squares are indexed by the others. w must fit one binding.
+/// Records the projection of w f32, in place. `groups`, at most [`MAX_GROUPS`], are the merged axes of w: the length of each,
+/// and whether norms run over it; squares are indexed by the others. w must fit one binding.
 pub(crate) fn constrain(
     pass: &mut Pass<'_>,
     rule: Rule,

@@ -25,7 +25,7 @@ params! {
         /// vectors · length
         count: u32,
         length: u32,
-        /// In x, from vector to vector and from element to element.
+        /// Strides in x from vector to vector and from element to element.
         vector_stride: u32,
         element_stride: u32,
     }
@@ -34,9 +34,9 @@ params! {
 /// The rows or the columns of a matrix, as vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Vectors {
-    /// How many there are.
+    /// The number of vectors.
     pub(crate) count: usize,
-    /// Elements of each.
+    /// Elements per vector.
     pub(crate) length: usize,
     /// Whether they are columns.
     pub(crate) columns: bool,
@@ -65,7 +65,7 @@ impl Vectors {
     }
 }
 
-/// Records x, squares `[vectors]` → n `[vectors,length]`, all f32. squares are the sums of the squares of each vector.
+/// Records x, squares `[vectors]` → n `[vectors,length]`, all f32. squares are the squared norms of the vectors.
 pub(crate) fn normalize(
     pass: &mut Pass<'_>,
     vectors: &Vectors,

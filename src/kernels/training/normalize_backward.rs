@@ -1,4 +1,4 @@
-//! `dx += (dn − n · dots) / max(norm, ε)`: back through [`normalize`](super::normalize).
+//! `dx += (dn − n · dots) / max(norm, ε)`: the gradient of [`normalize`](super::normalize).
 
 use super::normalize::{Params, Vectors};
 use crate::Result;
@@ -23,7 +23,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
 };
 
 /// Records n, dn `[vectors,length]`, squares, dots `[vectors]` → added to dx, which is laid out like x; all f32. dots are the
-/// sums of n · dn of each vector.
+/// dot products of n and dn per vector.
 pub(crate) fn normalize_backward(
     pass: &mut Pass<'_>,
     vectors: &Vectors,

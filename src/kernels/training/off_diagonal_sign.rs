@@ -1,4 +1,4 @@
-//! `p = factor · sign(p)` off the diagonal, 0 on it: the gradient of `factor · Σ|p|` over what is off the diagonal.
+//! `p = factor · sign(p)` off the diagonal, 0 on it: the gradient of `factor · Σ|p|` over the off-diagonal elements.
 
 use crate::Result;
 use crate::gpu::{Binding, BufferRange, Kernel, Parameters, Pass};
@@ -18,10 +18,10 @@ pub(crate) static KERNEL: Kernel = Kernel {
 params! {
     /// The parameters of a dispatch.
     struct Params {
-        /// Of this dispatch, from the flat index `first` on.
+        /// Elements of this dispatch, from the flat index `first` on.
         count: u32,
         first: u32,
-        /// size + 1: the elements of the diagonal have multiples of it as flat index.
+        /// size + 1: the flat indices of the diagonal are its multiples.
         diagonal: u32,
         factor: f32,
     }

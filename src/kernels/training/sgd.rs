@@ -31,13 +31,13 @@ params! {
     }
 }
 
-/// The numbers of a step.
+/// The parameters of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Sgd {
     pub(crate) learning_rate: f32,
     /// 0 for none.
     pub(crate) weight_decay: f32,
-    /// Of variables with a velocity.
+    /// For variables with a velocity.
     pub(crate) momentum: f32,
     pub(crate) nesterov: bool,
 }
@@ -55,8 +55,8 @@ pub(crate) fn variants() -> Vec<crate::kernels::Variant> {
     (0..8).map(|flags| constants([flags & 1 == 1, flags & 2 == 2, flags & 4 == 4]).to_vec()).collect()
 }
 
-/// Records variable `[count]` f32 → updated, in place, and its velocity too, if it has one. `clip` is the square of the norm
-/// of all gradients, one f32, and what that norm is clipped to.
+/// Records the update of variable `[count]` f32 and its velocity, if it has one, in place. `clip` is the squared norm of all
+/// gradients, one f32, and the limit of that norm.
 pub(crate) fn sgd(
     pass: &mut Pass<'_>,
     step: &Sgd,
@@ -69,7 +69,7 @@ pub(crate) fn sgd(
     let (squared_norm, limit) = clip.unwrap_or((gradient, 0.0));
     let params = Params { count: count as u32, learning_rate, weight_decay, momentum, clip: limit };
     let constants = constants([velocity.is_some(), nesterov, clip.is_some()]);
-    // A binding that a variant does not touch still needs a buffer.
+    // A binding that a variant does not use still needs a buffer.
     let unused = pass.workspace("no velocity", 1);
     let ranges = [gradient, squared_norm, variable, velocity.unwrap_or(unused.range())];
     let workgroups = count.div_ceil(KERNEL.workgroup_size as usize) as u64;

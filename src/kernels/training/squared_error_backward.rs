@@ -23,7 +23,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
 params! {
     /// The parameters of a dispatch.
     struct Params {
-        /// Of this dispatch.
+        /// Elements of this dispatch.
         count: u32,
         factor: f32,
     }

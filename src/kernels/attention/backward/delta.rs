@@ -1,4 +1,4 @@
-//! What the gradients of attention need of each query: its lse in powers of two, and delta.
+//! Statistics per query for the gradients of attention: lse in powers of two, and delta.
 
 use crate::Result;
 use crate::gpu::{Binding, BufferRange, Constant, Constants, Kernel, Parameters, Pass, is_on, operand};
@@ -24,7 +24,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
 params! {
     /// The parameters of a dispatch.
     struct Params {
-        /// B · T · H of what is bound, and where their first row begins.
+        /// Bound rows (batch elements · T · H), and the offset of the first.
         rows: u32,
         base: u32,
         /// The batch element of the first row.
@@ -48,7 +48,7 @@ pub(crate) fn variants() -> Vec<crate::kernels::Variant> {
     [1, 64, 129].map(|head_dim| constants(head_dim).to_vec()).to_vec()
 }
 
-/// Records d_out and out `[B,T,H,D]` and lse `[B,H,T]`, all f32 → stats, pairs `[B,H,T]`.
+/// Records d_out and out `[B,T,H,D]`, lse `[B,H,T]`, all f32 → stats, pairs `[B,H,T]`.
 pub(crate) fn attention_delta<'a>(
     pass: &mut Pass<'_>,
     dims: &Dims,

@@ -1,4 +1,4 @@
-//! The dispatches of the gradients: batch elements that fit a binding, ranges of columns and of tiles.
+//! The dispatches of the gradients: windows of batch elements, ranges of columns and of tiles.
 
 use super::interface::{Form, Operands, Params, Role};
 use crate::Result;

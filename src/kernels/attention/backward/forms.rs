@@ -4,9 +4,9 @@ use super::interface::{Form, Role};
 use super::lanes::Lanes;
 use crate::gpu::Capabilities;
 
-/// The forms to choose from, in the order in which they are tried.
+/// The table of forms, in the order of measurement.
 pub(crate) static FORMS: [Form; 8] = [
-    // For adapters that are CPUs: a row of lanes is a vector of theirs, and multiply-adds per load decide.
+    // For CPU adapters: a row of lanes is one SIMD vector, and speed depends on multiply-adds per load.
     Form { name: "direct 1x8 lanes of 16x8", layout: &Lanes::direct([1, 8, 16, 2]) },
     Form { name: "direct 1x8 lanes of 8x8", layout: &Lanes::direct([1, 8, 8, 2]) },
     Form { name: "direct 1x8 lanes of 8x16", layout: &Lanes::direct([1, 8, 8, 4]) },
@@ -19,10 +19,10 @@ pub(crate) static FORMS: [Form; 8] = [
     Form { name: "direct 4x16 lanes of 4x4", layout: &Lanes::direct([4, 16, 4, 1]) },
 ];
 
-/// What is taken where no other form fits.
+/// The form for problems that no other form fits.
 const LAST_RESORT: &str = "direct 1x8 lanes of 4x8";
 
-/// The form that is taken unmeasured for so many rows; `None` where none fits.
+/// The form to take without a measurement for this many rows; `None` if none fits.
 pub(super) fn default_form(
     role: Role,
     rows: usize,
@@ -42,13 +42,13 @@ pub(super) fn default_form(
 }
 
 impl Form {
-    /// Whether heads of this width run in this form on such a device.
+    /// Whether this form supports heads of this width on a device with these capabilities.
     pub(crate) fn fits(&self, role: Role, head_dim: usize, device: &Capabilities<'_>) -> bool {
         self.layout.fits(role, head_dim, device)
             && self.layout.kernel().storage_buffers() <= device.limits.max_storage_buffers_per_shader_stage
     }
 
-    /// Whether it is worth measuring for so many rows.
+    /// Whether the form is worth measuring for this many rows.
     pub(super) fn suits(&self, rows: usize, head_dim: usize) -> bool {
         let tile = self.layout.tile_rows() as usize;
         (rows >= tile.div_ceil(2) || tile <= 4) && (self.layout.chunks(head_dim) == 1 || head_dim > 256)

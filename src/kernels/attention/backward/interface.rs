@@ -1,4 +1,4 @@
-//! What the layouts of the gradients share: bindings, parameters, operands, roles, and what a layout is.
+//! Common to the layouts of the gradients: bindings, parameters, operands, roles, and the trait `Layout`.
 
 use std::fmt::Debug;
 
@@ -25,24 +25,25 @@ params! {
     /// The parameters of a dispatch.
     pub(super) struct Params {
         pub(super) problem: ProblemParams,
-        /// What is bound of q, k and their like: batch elements from this one on, and where the first begins.
+        /// The first bound batch element, and its offset in the bound window of q, d_out and dq (`q_base`) and of k, v, dk and
+        /// dv (`k_base`).
         pub(super) batch_begin: u32,
         pub(super) q_base: u32,
         pub(super) k_base: u32,
         pub(super) tiles_row: u32,
-        /// Of D.
+        /// Chunks of D.
         pub(super) chunks: u32,
         /// The tiles of this dispatch.
         pub(super) tile_begin: u32,
         pub(super) tile_end: u32,
-        /// The columns of this dispatch: keys, or queries of each head of a group, in whole blocks but for the end.
+        /// The columns of this dispatch: keys, or queries of each head of a group; whole blocks except at the end.
         pub(super) column_begin: u32,
         pub(super) column_end: u32,
     }
 }
 
-/// The operands of the gradients, all f32. Where a key may be hidden or dropped, `zero_nonfinite` has gone over q, k, v and
-/// d_out.
+/// The operands of the gradients, all f32. If keys may be hidden or dropped, `zero_nonfinite` has been applied to q, k, v
+/// and d_out.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands<'a> {
     /// q and d_out `[B,T,H,D]`
@@ -51,9 +52,9 @@ pub(crate) struct Operands<'a> {
     /// k and v `[B,S,Hkv,D]`
     pub(crate) k: BufferRange<'a>,
     pub(crate) v: BufferRange<'a>,
-    /// What [`attention_delta`](super::delta::attention_delta) gives.
+    /// The result of [`attention_delta`](super::delta::attention_delta).
     pub(crate) stats: BufferRange<'a>,
-    /// The bits that the problem's visibility tells of.
+    /// Mask bits, laid out as the problem's visibility says.
     pub(crate) mask_bits: BufferRange<'a>,
     /// dq `[B,T,H,D]`
     pub(crate) dq: BufferRange<'a>,
@@ -62,7 +63,7 @@ pub(crate) struct Operands<'a> {
     pub(crate) dv: BufferRange<'a>,
 }
 
-/// What the rows of a tile are: the one gives dq, the other dk and dv.
+/// The rows of a tile: queries give dq, keys give dk and dv.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Queries,
@@ -72,7 +73,7 @@ pub(crate) enum Role {
 impl Role {
     pub(crate) const ALL: [Role; 2] = [Role::Queries, Role::Keys];
 
-    /// Multiply-adds for a pair of a row and a column, in units of D.
+    /// Multiply-adds per pair of row and column, in units of D.
     pub(super) const fn products(self) -> u64 {
         match self {
             Role::Queries => 3,
@@ -80,7 +81,7 @@ impl Role {
         }
     }
 
-    /// Rows and columns of one batch element and key/value head, and how many heads the columns are of.
+    /// Rows and columns per batch element and key/value head, and the number of heads that the columns repeat for.
     pub(super) fn extent(self, problem: &Problem) -> (usize, usize, usize) {
         let dims = &problem.dims;
         match self {
@@ -90,7 +91,7 @@ impl Role {
     }
 }
 
-/// WGSL of the operands.
+/// WGSL declarations of the operands.
 pub(super) fn operands(constants: &Constants) -> String {
     let aligned = is_on("ALIGNED", constants);
     let read = |name, at| operand(name, at, "F32", aligned, constants);
@@ -105,38 +106,38 @@ pub(super) fn operands(constants: &Constants) -> String {
     .concat()
 }
 
-/// How a kernel of the gradients is laid out over the lanes of a workgroup.
+/// A layout: how a tile of the gradients is divided over the lanes of a workgroup.
 pub(super) trait Layout: Debug + Sync {
     fn kernel(&self) -> &'static Kernel;
 
-    /// Rows of a tile.
+    /// Rows per tile.
     fn tile_rows(&self) -> u32;
 
-    /// Columns of a block.
+    /// Columns per block.
     fn block(&self) -> u32;
 
-    /// Parts of D that have tiles of their own.
+    /// Chunks of D, each with tiles of its own.
     fn chunks(&self, head_dim: usize) -> u32;
 
-    /// Whether adapters of this kind measure it.
+    /// Whether the layout is a candidate on adapters of this kind.
     fn is_candidate_on(&self, _: AdapterKind) -> bool {
         true
     }
 
-    /// Whether heads of this width run on such a device.
+    /// Whether heads of this width run on a device with these capabilities.
     fn fits(&self, role: Role, head_dim: usize, device: &Capabilities<'_>) -> bool;
 
-    /// Loop iterations of one invocation for a block.
+    /// Loop iterations of one invocation per block.
     fn iterations(&self, role: Role, head_dim: usize, dropout: bool) -> u32;
 
     fn constants(&self, role: Role, head_dim: usize, dropout: bool) -> Vec<(&'static str, Constant)>;
 
-    /// What a form of this layout and these sizes is called.
+    /// The name of a form with this layout and these sizes.
     #[cfg(test)]
     fn name(&self) -> String;
 }
 
-/// A layout with its sizes, by name.
+/// A layout with its sizes, identified by name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Form {
     pub(crate) name: &'static str,

@@ -14,7 +14,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
     params: params::wgsl::<Params>,
 };
 
-/// Lanes in rows × in columns, and what each owns of a block.
+/// The grid of lanes (rows × columns), and each lane's share of a block.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lanes {
     row_lanes: u32,
@@ -27,7 +27,7 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// Lanes in rows and in columns; rows, and groups of four columns, of each.
+    /// The grid of lanes (rows, columns); rows and groups of four columns per lane.
     pub(super) const fn direct([row_lanes, column_lanes, rows, column_quads]: [u32; 4]) -> Self {
         Self { row_lanes, column_lanes, rows, column_quads, staged: false }
     }
@@ -40,12 +40,12 @@ impl Lanes {
         self.row_lanes * self.column_lanes
     }
 
-    /// Vectors of four of D that a lane owns: more would not stay in registers, and take long to compile.
+    /// Vectors of four of D that a lane owns. More would spill from registers, and take long to compile.
     fn quads(&self, head_dim: usize) -> u32 {
         (head_dim as u32).div_ceil(4).div_ceil(self.column_lanes).min((48 / self.rows).max(1))
     }
 
-    /// Words of the bits of a block.
+    /// Words of visibility bits per block.
     fn words(&self, role: Role) -> u32 {
         match role {
             Role::Queries => self.tile_rows() * self.block() / 32,
@@ -87,7 +87,7 @@ impl Layout for Lanes {
         let loading = if self.staged { 4 * (block * quads).div_ceil(self.count()) } else { 0 };
         let words = self.words(role);
         let kept = if dropout { words.div_ceil(self.count()) * 8 * 11 } else { 0 };
-        // Dot products, then what they weight.
+        // The dot products, then the weighted sums.
         let elements = (self.tile_rows() * block / 4).div_ceil(self.count()) + block / 4;
         2 * quads + 2 * block / 4 + elements + loading + words + words.div_ceil(self.count()) + kept + 1
     }
@@ -106,7 +106,7 @@ impl Layout for Lanes {
             ("HEAD_DIM", Constant::U32(head_dim as u32)),
             ("DROPOUT", Constant::Bool(dropout)),
             ("KEYS", Constant::Bool(keys)),
-            // Which sums there are.
+            // The number of results: one or two.
             ("RESULT_x", Constant::Bool(true)),
             ("RESULT_y", Constant::Bool(keys)),
         ]

@@ -13,14 +13,14 @@ use crate::tuning::{Tunable, buffers};
 pub(crate) use dispatch::attention_backward;
 pub(crate) use interface::{Form, Operands, Role};
 
-/// One role of the gradients of attention, for the choice of its form.
+/// The tunable problem of one role of the gradients of attention.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Backward {
     pub(crate) problem: Problem,
     pub(crate) role: Role,
 }
 
-/// Operands of a smaller problem.
+/// Scratch operands of a reduced problem.
 pub(crate) struct Scratch {
     problem: Problem,
     /// q, d_out, k, v, stats, mask bits, dq, dk, dv.
@@ -70,7 +70,7 @@ impl Tunable for Backward {
         forms::default_form(self.role, self.rows(), self.problem.dims.head_dim, &device)
     }
 
-    /// A fixed form that does not fit is not replaced: the call fails.
+    /// A fixed form that does not fit is not replaced by the default: the call fails.
     fn accepts(&self, _: &Gpu, _: Form) -> bool {
         true
     }

@@ -51,14 +51,14 @@ pub(crate) fn variants() -> Vec<crate::kernels::Variant> {
     FLOATS.iter().flat_map(|&q| FLOATS.map(move |k| variant(q, k))).collect()
 }
 
-/// The operands of the scores of some queries.
+/// The operands of the scores of a range of queries.
 #[derive(Clone, Copy)]
 pub(crate) struct Scores<'a> {
     /// q `[B,T,H,D]`
     pub(crate) q: Operand<'a>,
     /// k `[B,S,Hkv,D]`
     pub(crate) k: Operand<'a>,
-    /// The bits that the problem's visibility tells of.
+    /// Mask bits, laid out as the problem's visibility says.
     pub(crate) mask_bits: BufferRange<'a>,
     /// scores `[B,H,queries,S]` f32
     pub(crate) scores: BufferRange<'a>,
@@ -71,7 +71,7 @@ pub(crate) fn scores(
     queries: Queries,
     operands: &Scores<'_>,
 ) -> Result<()> {
-    // Dropout follows later: its seed would make these parameters those of one call.
+    // The kernel does not use dropout. Its seed would make these parameters passing instead of lasting.
     let problem = Problem { dropout: None, ..*problem };
     let dims = &problem.dims;
     let tiles_row = ((queries.count * dims.group_size()) as u32).div_ceil(BLOCK);

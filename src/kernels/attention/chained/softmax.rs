@@ -16,7 +16,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
     params: params::wgsl::<Params>,
 };
 
-/// The most keys of a row: its lanes go over them three times, and twice over each other's results.
+/// The most keys of a row, by the loop limit: lanes pass three times over the keys and twice over each other's results.
 pub(crate) const MAX_KEYS: usize = (LOOP_LIMIT - 64) / 3 * 32;
 
 params! {

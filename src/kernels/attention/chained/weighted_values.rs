@@ -56,7 +56,7 @@ pub(crate) fn weighted_values(
     v: Operand<'_>,
     out: BufferRange<'_>,
 ) -> Result<()> {
-    // Dropout has been applied: its seed would make these parameters those of one call.
+    // Dropout has been applied. Its seed would make these parameters passing instead of lasting.
     let problem = Problem { dropout: None, ..*problem };
     let dims = &problem.dims;
     let tiles_row = ((queries.count * dims.group_size()) as u32).div_ceil(BLOCK);

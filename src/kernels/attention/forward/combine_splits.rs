@@ -1,4 +1,4 @@
-//! The partial results of keys that were split over workgroups, merged.
+//! Combines the partial results of keys that were split over workgroups.
 
 use crate::Result;
 use crate::gpu::{Binding, BufferRange, Kernel, Parameters, Pass};

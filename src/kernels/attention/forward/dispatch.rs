@@ -1,4 +1,4 @@
-//! The dispatches of fused attention: splits, windows of what fits a binding, ranges of keys and of tiles.
+//! The dispatches of fused attention: splits, binding windows, ranges of keys and of tiles.
 
 use super::combine_splits::combine_splits;
 use super::interface::{Form, Operands, Params, Variant};
@@ -8,7 +8,7 @@ use crate::kernels::dispatch::tile_ranges;
 use crate::shapes::Dims;
 use crate::{Error, Result};
 
-/// Records q, k, v → out and lse. Where keys may be hidden or dropped, the problem's visibility tells of the bits that
+/// Records q, k, v → out and lse. If keys may be hidden or dropped, the problem's visibility must locate the bits that
 /// `nonfinite_keys` wrote.
 pub(crate) fn attention_forward(
     pass: &mut Pass<'_>,
@@ -36,19 +36,18 @@ fn keys_fit(gpu: &Gpu, problem: &Problem, operands: &Operands<'_>) -> bool {
     bytes.iter().all(|&bytes| bytes + gpu.binding_limits().alignment <= gpu.binding_limits().bytes)
 }
 
-/// Attention in one form, all of it.
+/// A run of attention in one form.
 struct Run<'r, 'a> {
     problem: &'r Problem,
     operands: &'r Operands<'a>,
     form: Form,
     splits: u32,
-    /// `[B,T,H,D]`, of each split.
+    /// `[splits,B,T,H,D]`
     out: BufferRange<'r>,
     state: BufferRange<'r>,
 }
 
-/// A part of the work whose operands fit one binding each: queries and keys of some batch elements. The first of each, and how
-/// many.
+/// A part of the work whose operands fit one binding each: the first and the number of batch elements, queries and keys.
 struct Window {
     batches: (usize, usize),
     queries: (usize, usize),
@@ -69,7 +68,7 @@ impl Run<'_, '_> {
             key_bytes[1] * key_len as u64,
         ];
         for batches in limits.ranges(batch, &batch_bytes) {
-            // More than one batch element fits, or else its queries and keys are split.
+            // Either several batch elements fit, or one element's queries and keys are split into windows.
             for queries in limits.ranges(query_len, &query_bytes.map(|bytes| bytes * batches.1 as u64)) {
                 let key_bytes = key_bytes.map(|bytes| bytes * batches.1 as u64);
                 for keys in limits.ranges_of(self.form.key_block(), key_len, &key_bytes) {
@@ -98,7 +97,7 @@ impl Run<'_, '_> {
         let (v, v_base) = bound(operands.v, key_len, key_heads, window.keys);
         let (out, out_base) = match splits {
             1 => bound(Operand::f32(self.out), query_len, query_heads, window.queries),
-            // Bound whole. Few rows are split, so queries are not in windows, but batch elements may be.
+            // Bound whole. Only problems with few rows are split, so queries need no windows; batch elements may.
             _ => (self.out, (first_batch * query_len * query_heads * head_dim) as u32),
         };
         let ranges = [q, k, v, operands.mask_bits, out, operands.lse, self.state];

@@ -7,9 +7,9 @@ use crate::gpu::Capabilities;
 use crate::kernels::dispatch::LOOP_LIMIT;
 use crate::shapes::Dims;
 
-/// The forms to choose from, in the order in which they are tried.
+/// The table of forms, in the order of measurement.
 pub(crate) static FORMS: [Form; 21] = [
-    // For adapters that are CPUs: a row of lanes is a vector of theirs, and multiply-adds per load decide.
+    // For CPU adapters: a row of lanes is one SIMD vector, and speed depends on multiply-adds per load.
     Form { name: "direct 1x8 lanes of 8x16", layout: &Lanes::direct([1, 8, 8, 4]) },
     Form { name: "direct 1x8 lanes of 16x8", layout: &Lanes::direct([1, 8, 16, 2]) },
     Form { name: "direct 1x8 lanes of 12x16", layout: &Lanes::direct([1, 8, 12, 4]) },
@@ -58,10 +58,10 @@ pub(crate) static FORMS: [Form; 21] = [
     Form { name: "matrix 4 parts of 8 rows by 32 keys", layout: &Rows { rows: 8, key_block: 32 } },
 ];
 
-/// Rows of one batch element that fewer than this many are few: keys are split then.
+/// Fewer rows per batch element than this are few: keys are split then.
 const FEW_ROWS: usize = 64;
 
-/// The form that is taken unmeasured; `None` where none fits.
+/// The form to take without a measurement; `None` if none fits.
 pub(crate) fn default_form(dims: &Dims, device: &Capabilities<'_>) -> Option<Form> {
     let order: &[&str] = match (device.kind.is_cpu(), group_rows(dims)) {
         (true, 1) => &[
@@ -113,13 +113,13 @@ pub(crate) fn default_form(dims: &Dims, device: &Capabilities<'_>) -> Option<For
     order.iter().filter_map(named).find(|form| form.fits(dims.head_dim, device))
 }
 
-/// Rows of the group of one key/value head, in one batch element.
+/// Rows of one key/value head's group, per batch element.
 fn group_rows(dims: &Dims) -> usize {
     dims.query_len * dims.group_size()
 }
 
 impl Form {
-    /// Whether heads of this width run in this form on such a device.
+    /// Whether this form supports heads of this width on a device with these capabilities.
     pub(crate) fn fits(&self, head_dim: usize, device: &Capabilities<'_>) -> bool {
         let layout = self.layout;
         layout.fits(head_dim, device)
@@ -127,7 +127,7 @@ impl Form {
             && layout.kernel().storage_buffers() <= device.limits.max_storage_buffers_per_shader_stage
     }
 
-    /// Whether it is worth measuring for these dimensions.
+    /// Whether the form is worth measuring for these dimensions.
     pub(super) fn suits(&self, dims: &Dims) -> bool {
         let (rows, tile) = (group_rows(dims), self.layout.tile_rows() as usize);
         if self.layout.workgroups() > 0 {
@@ -140,7 +140,7 @@ impl Form {
         self.layout.key_block() as usize
     }
 
-    /// Over how many workgroups the keys of a tile are split: 1, or so many that each ends within a dispatch.
+    /// Number of workgroups that the keys of a tile are split over: 1, or enough that each ends within one dispatch.
     pub(super) fn splits(&self, dims: &Dims) -> u32 {
         let tiles = self.tiles(dims, dims.query_len) * dims.batch as u64;
         let blocks = (dims.key_len as u64).div_ceil(u64::from(self.layout.key_block()));
@@ -149,13 +149,13 @@ impl Form {
         if wanted == 1 {
             return 1;
         }
-        // As few as give each the same number of blocks.
+        // The fewest splits with the same number of blocks each.
         let most = (self.keys_per_dispatch(dims.head_dim, true) / self.key_block()) as u64;
         let blocks_each = blocks.div_ceil(wanted).min(most);
         blocks.div_ceil(blocks_each) as u32
     }
 
-    /// Tiles of so many queries of one batch element.
+    /// Tiles for this many queries of one batch element.
     pub(super) fn tiles(&self, dims: &Dims, queries: usize) -> u64 {
         self.tiles_row(dims, queries) * dims.key_heads as u64
     }
@@ -164,14 +164,14 @@ impl Form {
         ((queries * dims.group_size()) as u64).div_ceil(u64::from(self.layout.tile_rows()))
     }
 
-    /// Keys in one dispatch, in whole blocks, by the iterations of one invocation for a block.
+    /// Keys per dispatch in whole blocks, within the loop limit of one invocation.
     pub(super) fn keys_per_dispatch(&self, head_dim: usize, dropout: bool) -> usize {
         let iterations = self.layout.iterations(head_dim, dropout) as usize;
         (LOOP_LIMIT / iterations).max(1) * self.key_block()
     }
 }
 
-/// Variants of the forms, with the kernels of their layouts, that together have every form, type and flag.
+/// Variants of the forms of one kernel that together cover every form, type and flag.
 #[cfg(test)]
 pub(crate) fn variants() -> Vec<(&'static crate::gpu::Kernel, crate::kernels::Variant)> {
     use super::interface::Variant;

@@ -1,4 +1,4 @@
-//! What the layouts of fused attention share: bindings, parameters, operands, and what a layout is.
+//! Common to the layouts of fused attention: bindings, parameters, operands, and the trait `Layout`.
 
 use std::fmt::Debug;
 
@@ -22,21 +22,21 @@ pub(super) const BINDINGS: &[Binding] = &[
     Binding::Write("state"),
 ];
 
-/// The widest heads that it takes.
+/// The widest heads that the fused kernel supports.
 pub(crate) const MAX_HEAD_DIM: usize = 256;
 
 params! {
     /// The parameters of a dispatch.
     pub(super) struct Params {
         pub(super) problem: ProblemParams,
-        /// What q and out are bound of: so many queries from this one on, of each batch element from this one on.
+        /// The bound window of q and out: the first batch element, the first query, and the queries per batch element.
         pub(super) batch_begin: u32,
         pub(super) query_begin: u32,
         pub(super) queries: u32,
-        /// What k and v are bound of.
+        /// The bound window of k and v: the first key, and the keys per batch element.
         pub(super) key_base: u32,
         pub(super) keys: u32,
-        /// Where the first row begins in each.
+        /// The offset of the first row in each bound window.
         pub(super) q_base: u32,
         pub(super) out_base: u32,
         pub(super) k_base: u32,
@@ -45,12 +45,12 @@ params! {
         /// The tiles of this dispatch.
         pub(super) tile_begin: u32,
         pub(super) tile_end: u32,
-        /// The keys of this dispatch, whole blocks but for the end, and of each workgroup.
+        /// The keys of this dispatch (whole blocks except at the end), and the keys per split.
         pub(super) key_begin: u32,
         pub(super) key_end: u32,
         pub(super) splits: u32,
         pub(super) keys_per_split: u32,
-        /// From one split to the next, in elements.
+        /// Elements from one split to the next.
         pub(super) out_stride: u32,
         pub(super) state_stride: u32,
     }
@@ -65,7 +65,7 @@ pub(crate) struct Operands<'a> {
     pub(crate) k: Operand<'a>,
     /// v `[B,S,Hkv,D]`
     pub(crate) v: Operand<'a>,
-    /// The bits that the problem's visibility tells of.
+    /// Mask bits, laid out as the problem's visibility says.
     pub(crate) mask_bits: BufferRange<'a>,
     /// out `[B,T,H,D]` f32
     pub(crate) out: BufferRange<'a>,
@@ -73,21 +73,21 @@ pub(crate) struct Operands<'a> {
     pub(crate) lse: BufferRange<'a>,
 }
 
-/// What tells one variant of a layout from another.
+/// The constants that distinguish the variants of a layout.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Variant {
-    /// Of q, k and v.
+    /// The types of q, k and v.
     pub(super) types: [DType; 3],
     pub(super) head_dim: usize,
     pub(super) dropout: bool,
-    /// Whether a probability of 0 must take nothing of a value that is not finite.
+    /// Whether a probability of 0 must exclude a non-finite value.
     pub(super) guard_nonfinite: bool,
-    /// Whether each split leaves its own sum and state.
+    /// Whether each split writes its own sum and state.
     pub(super) partial: bool,
 }
 
 impl Variant {
-    /// The constants that every layout has.
+    /// The constants common to all layouts.
     pub(super) fn constants(&self) -> [(&'static str, Constant); 7] {
         let [q, k, v] = self.types;
         [
@@ -102,7 +102,7 @@ impl Variant {
     }
 }
 
-/// WGSL of the operands.
+/// WGSL declarations of the operands.
 pub(super) fn operands(constants: &Constants) -> String {
     let aligned = is_on("ALIGNED", constants);
     [
@@ -114,17 +114,17 @@ pub(super) fn operands(constants: &Constants) -> String {
     .concat()
 }
 
-/// How a kernel of fused attention is laid out over the lanes of a workgroup.
+/// A layout: how a tile of fused attention is divided over the lanes of a workgroup.
 pub(super) trait Layout: Debug + Sync {
     fn kernel(&self) -> &'static Kernel;
 
-    /// Rows of a tile: pairs (t, g).
+    /// Rows per tile: pairs (t, g).
     fn tile_rows(&self) -> u32;
 
-    /// Keys of a block.
+    /// Keys per block.
     fn key_block(&self) -> u32;
 
-    /// Workgroups that there should be at the least, by splitting keys; 0: keys are not split.
+    /// Keys are split until there are at least this many workgroups; 0: keys are not split.
     fn workgroups(&self) -> u32 {
         0
     }
@@ -133,25 +133,25 @@ pub(super) trait Layout: Debug + Sync {
         false
     }
 
-    /// Whether adapters of this kind measure it.
+    /// Whether the layout is a candidate on adapters of this kind.
     fn is_candidate_on(&self, _: AdapterKind) -> bool {
         true
     }
 
-    /// Whether heads of this width run on such a device.
+    /// Whether heads of this width run on a device with these capabilities.
     fn fits(&self, head_dim: usize, device: &Capabilities<'_>) -> bool;
 
-    /// Loop iterations of one invocation for a block.
+    /// Loop iterations of one invocation per block.
     fn iterations(&self, head_dim: usize, dropout: bool) -> u32;
 
     fn constants(&self, variant: &Variant, matrix: Option<MatrixConfig>) -> Vec<(&'static str, Constant)>;
 
-    /// What a form of this layout and these sizes is called.
+    /// The name of a form with this layout and these sizes.
     #[cfg(test)]
     fn name(&self) -> String;
 }
 
-/// A layout with its sizes, by name.
+/// A layout with its sizes, identified by name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Form {
     pub(crate) name: &'static str,

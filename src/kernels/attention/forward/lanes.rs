@@ -14,22 +14,22 @@ pub(crate) static KERNEL: Kernel = Kernel {
     params: params::wgsl::<Params>,
 };
 
-/// Lanes in rows × in columns, what each owns, and over how many workgroups keys are split.
+/// The grid of lanes (rows × columns), each lane's share of a tile, and the splitting of keys.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lanes {
     row_lanes: u32,
     column_lanes: u32,
     rows: u32,
-    /// Groups of four keys that a lane owns of a block.
+    /// Groups of four keys of a block that a lane owns.
     key_quads: u32,
     /// Whether k and v are staged in workgroup memory.
     staged: bool,
-    /// Workgroups that there should be at the least, by splitting keys; 0: keys are not split.
+    /// Keys are split until there are at least this many workgroups; 0: keys are not split.
     workgroups: u32,
 }
 
 impl Lanes {
-    /// Lanes in rows and in columns; rows, and groups of four keys, of each.
+    /// The grid of lanes (rows, columns); rows and groups of four keys per lane.
     pub(super) const fn direct([row_lanes, column_lanes, rows, key_quads]: [u32; 4]) -> Self {
         Self { row_lanes, column_lanes, rows, key_quads, staged: false, workgroups: 0 }
     }
@@ -78,7 +78,7 @@ impl Layout for Lanes {
     fn fits(&self, head_dim: usize, device: &Capabilities<'_>) -> bool {
         self.count() <= device.limits.max_compute_invocations_per_workgroup
             && self.workgroup_bytes(head_dim) <= device.limits.max_compute_workgroup_storage_size
-            // More would not stay in registers, and takes long to compile.
+            // More would spill from registers, and takes long to compile.
             && self.rows * self.quads(head_dim) <= 48
     }
 
@@ -86,7 +86,7 @@ impl Layout for Lanes {
         let (block, quads) = (self.key_block(), (head_dim as u32).div_ceil(4));
         let loading = if self.staged { 2 * (block * quads).div_ceil(self.count()) } else { 0 };
         let softmax = (block / 4 + block / 32) * 2 + if dropout { block / 4 * 10 } else { 0 };
-        // The four at the end: the bits of masks and of non-finite keys, p · v and the block itself.
+        // The last four terms: the bits of masks and of non-finite keys, p · v, and the block itself.
         quads + loading + softmax + block / 32 * 2 + self.tile_rows() + block + 1
     }
 

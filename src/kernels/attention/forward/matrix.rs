@@ -14,10 +14,10 @@ pub(crate) static KERNEL: Kernel = Kernel {
     params: params::wgsl::<Params>,
 };
 
-/// Parts of a workgroup, one for each subgroup, as in the WGSL.
+/// Parts of a tile, one per subgroup, as in the WGSL.
 const PARTS: u32 = 4;
 
-/// What a workgroup computes: the rows of a part, and the keys of a block.
+/// The tile of a workgroup: matrices of rows per part, and keys per block.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rows {
     pub(super) rows: u32,
@@ -25,7 +25,7 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Matrices that hold a row of D.
+    /// Matrices in a row of D.
     fn depth(head_dim: usize, matrix: MatrixConfig) -> u32 {
         (head_dim as u32).div_ceil(matrix.size)
     }
@@ -59,21 +59,21 @@ impl Layout for Rows {
         let Some(matrix) = device.matrix else { return false };
         matrix.lanes() <= device.limits.max_compute_invocations_per_workgroup
             && self.workgroup_bytes(head_dim, matrix) <= device.limits.max_compute_workgroup_storage_size
-            // Parts are whole matrices, and lanes share a row's vectors of four evenly.
+            // Parts are whole matrices, and the lanes of a row share its vectors of four evenly.
             && self.rows.is_multiple_of(matrix.size)
             && matrix.lanes().is_multiple_of(self.tile_rows())
             && (self.key_block / 4).is_multiple_of(matrix.lanes() / self.tile_rows())
-            // More would not stay in registers, and takes long to compile.
+            // More would spill from registers, and takes long to compile.
             && self.rows / matrix.size * Self::depth(head_dim, matrix) <= 32
     }
 
-    /// For a block without values that are NaN or infinite: the drivers that end long loops have no cooperative matrices.
+    /// Counted for a block of finite values: drivers that end long loops have no cooperative matrices.
     fn iterations(&self, head_dim: usize, dropout: bool) -> u32 {
-        // As if a lane had a row, and a matrix were 8 wide.
+        // Upper bound: one lane per row, matrices of 8.
         let quads = (head_dim as u32).div_ceil(8) * 2;
         let loading = 2 * (self.key_block * quads).div_ceil(self.tile_rows());
         let softmax = self.key_block / 4 * if dropout { 12 } else { 2 } + 8;
-        // In the end: matrices of keys, the bits of masks and of such values, and the block itself.
+        // The last terms: matrices of keys, the bits of masks and of non-finite keys, and the block itself.
         loading + softmax + self.key_block / 4 + self.key_block / 16 + 1
     }
 

@@ -15,17 +15,17 @@ use crate::{DType, Result};
 pub(crate) use dispatch::attention_forward;
 pub(crate) use interface::{Form, Operands};
 
-/// A run of fused attention, for the choice of its form.
+/// The tunable problem of fused attention.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Forward {
     pub(crate) problem: Problem,
-    /// Of q, k and v.
+    /// The types of q, k and v.
     pub(crate) types: [DType; 3],
-    /// Whether the caller's numbers are f16, so that operands held in f32 may be rounded to it.
+    /// Whether the caller's data are f16, so that operands held in f32 may be rounded to it.
     pub(crate) half: bool,
 }
 
-/// Operands of a smaller problem.
+/// Scratch operands of a reduced problem.
 pub(crate) struct Scratch {
     problem: Problem,
     /// q, k, v, out, lse and mask bits.
@@ -38,7 +38,7 @@ impl Forward {
         self.half && !self.types.contains(&DType::Bf16)
     }
 
-    /// The cooperative matrices that it may run on.
+    /// The cooperative matrices that the problem may use.
     fn matrix(&self, gpu: &Gpu) -> Option<MatrixConfig> {
         if self.may_use_matrices() { gpu.tested_matrix() } else { None }
     }
@@ -82,8 +82,8 @@ impl Tunable for Forward {
         forms::default_form(&self.problem.dims, &gpu.capabilities(None))
     }
 
-    /// A fixed form is not replaced because the heads are too wide for it: the call fails. But cooperative matrices are for
-    /// f16 alone, and other operands take the default form.
+    /// If the heads are too wide for a fixed form, the call fails instead of taking another. But cooperative matrices are for
+    /// f16 only: other operands take the default form.
     fn accepts(&self, gpu: &Gpu, form: Form) -> bool {
         !form.uses_matrices() || self.matrix(gpu).is_some()
     }

@@ -1,4 +1,4 @@
-//! What is hidden: masks as bits, and values that are not finite.
+//! Masks as bits, and non-finite values.
 
 pub(crate) mod nonfinite_keys;
 pub(crate) mod pack_mask;

@@ -1,4 +1,4 @@
-//! Which keys have values that are NaN or infinite, as bits.
+//! Finds the keys with non-finite values, one bit each.
 
 use super::pack_mask::words_per_row;
 use crate::gpu::{
@@ -25,9 +25,9 @@ params! {
         keys: u32,
         key_heads: u32,
         head_dim: u32,
-        /// Where the first row begins in v.
+        /// The offset of the first row in v.
         v_base: u32,
-        /// Where in `bits` the first word is, and words to the next key/value head.
+        /// The first word in `bits`, and words to the next key/value head.
         start: u32,
         words_per_head: u32,
         words: u32,

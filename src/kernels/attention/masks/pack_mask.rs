@@ -1,4 +1,4 @@
-//! Masks of bytes to rows of bits.
+//! Packs masks of bytes into rows of bits.
 
 use crate::Result;
 use crate::gpu::{Binding, BufferRange, Constant, Kernel, Parameters, Pass};
@@ -25,9 +25,9 @@ params! {
         rows: u32,
         length: u32,
         words_per_row: u32,
-        /// Where in `bits` the first row begins.
+        /// The first word of the first row in `bits`.
         start: u32,
-        /// Where in `mask` and `second` the first row begins.
+        /// The offset of the first row in `mask` and `second`.
         base: u32,
     }
 }
@@ -37,12 +37,12 @@ pub(crate) fn variants() -> Vec<crate::kernels::Variant> {
     [false, true].map(|second| vec![("HAS_SECOND", Constant::Bool(second))]).to_vec()
 }
 
-/// Words that a packed row of so many mask elements takes.
+/// Words of a packed row with this many mask elements.
 pub(crate) fn words_per_row(length: usize) -> usize {
     length.div_ceil(32)
 }
 
-/// Packs `rows` rows of `length` elements into `bits` from word `start` on; with `second`, the conjunction of both.
+/// Records packing `rows` rows of `length` elements into `bits` from word `start` on; with `second`, the conjunction of both.
 pub(crate) fn pack_mask<'a>(
     pass: &mut Pass<'_>,
     mask: BufferRange<'a>,

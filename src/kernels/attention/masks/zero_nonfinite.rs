@@ -1,4 +1,4 @@
-//! `x = 0` where it is NaN or infinite, in place.
+//! `x = 0` where x is NaN or infinite, in place.
 
 use crate::Result;
 use crate::gpu::{Binding, BufferRange, Kernel, Parameters, Pass};
@@ -15,7 +15,7 @@ pub(crate) static KERNEL: Kernel = Kernel {
     params: params::wgsl::<Params>,
 };
 
-/// Elements that a lane takes, as in the WGSL.
+/// Elements per lane, as in the WGSL.
 const PER_LANE: u32 = 16;
 
 params! {
@@ -25,7 +25,7 @@ params! {
     }
 }
 
-/// Records it for the first `count` f32 of x.
+/// Records the kernel for the first `count` f32 of x.
 pub(crate) fn zero_nonfinite(pass: &mut Pass<'_>, x: BufferRange<'_>, count: usize) -> Result<()> {
     for (_, count, ranges) in element_windows(pass.gpu(), count, [x]) {
         let params = Params { count: count as u32 };
