@@ -98,7 +98,7 @@ pub(crate) fn text(stem: &str) -> Option<&'static str> {
 }
 
 /// The stems of the files that others import.
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 pub(crate) fn imported() -> impl Iterator<Item = &'static str> {
     IMPORTED.iter().map(|source| source.stem)
 }

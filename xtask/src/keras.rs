@@ -9,9 +9,12 @@ use crate::{cargo, debian, root, target_dir};
 
 const REQUIREMENTS: &str = "tests/keras/requirements.txt";
 
+/// The step that writes the files.
+const FILES: &str = "files for Keras";
+
 /// Writes the files.
 pub(crate) fn write_step() -> Step {
-    Step::making("files for Keras", || {
+    Step::making(FILES, || {
         let folder = folder();
         // Nothing of an earlier run may stand in for what is not written.
         if folder.exists() {
@@ -34,7 +37,7 @@ pub(crate) fn load_steps() -> [Step; 2] {
     };
     [
         Step::doing("Keras", || python().map(drop)).within(90),
-        Step::making("Keras loads what is written", load).after_success().within(60),
+        Step::making("Keras loads what is written", load).after(FILES).after_success().within(60),
     ]
 }
 

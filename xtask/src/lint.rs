@@ -19,7 +19,7 @@ pub(crate) fn native() -> Vec<Step> {
     };
     let mut steps = vec![
         Step::new("format", cargo(["fmt", "--all", "--check"])).within(10),
-        Step::new("clippy", clippy(&["--all-targets"])).within(150),
+        Step::new("clippy", clippy(&["--all-targets"])).within(200),
     ];
     // The other sets of features differ from one of these by modules that do not know each other.
     for (name, features) in [
@@ -29,7 +29,8 @@ pub(crate) fn native() -> Vec<Step> {
         ("bench", "gqa-features/lint,gqa-features/bench"),
     ] {
         let lint = clippy(&["--example", "some_features", "--features", features]);
-        steps.push(Step::new(format!("clippy with {name}"), lint).within(15).after_success());
+        // The first may wait for cargo's lock while steps beside it compile.
+        steps.push(Step::new(format!("clippy with {name}"), lint).within(120).after_success());
     }
     steps.push(Step::doing("crates without features", crates_without_features).within(5));
     steps
@@ -70,8 +71,8 @@ pub(crate) fn for_browsers(check: bool) -> [Step; 2] {
     // This profile means tests.
     let tests = [&["--profile", "test"], &device_tests::TESTS[..]].concat();
     [
-        Step::making("lints for browsers", lint(packages)).within(120),
-        Step::making("lints of tests for browsers", lint(tests)).within(60),
+        Step::making("lints for browsers", lint(packages)).within(300),
+        Step::making("lints of tests for browsers", lint(tests)).within(120),
     ]
     .map(|step| step.or(missing).after(wasm::PREPARED))
 }

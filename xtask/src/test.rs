@@ -41,7 +41,7 @@ pub(crate) fn run(all: bool) -> ExitCode {
         steps.extend(build.map(Step::beside));
     }
     let tests = cargo(["test", "--workspace", "--no-fail-fast"]);
-    steps.push(on(&adapters.main, "all tests", tests).within(540));
+    steps.push(on(&adapters.main, "all tests", tests).within(if all { 1080 } else { 720 }));
     for example in examples() {
         steps.push(run_example(&adapters.main, &example));
     }
@@ -66,7 +66,7 @@ pub(crate) fn run(all: bool) -> ExitCode {
 fn docs() -> Step {
     let mut docs = cargo(["doc", "--workspace", "--lib", "--examples", "--no-deps"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
-    Step::new("docs", docs).within(60)
+    Step::new("docs", docs).within(90)
 }
 
 fn on(adapter: &Adapter, what: &str, mut command: Command) -> Step {
@@ -80,8 +80,8 @@ fn device_tests(adapter: &Adapter) -> Step {
     let targets = DEVICE_TESTS.into_iter().flat_map(|name| ["--test", name]);
     let mut command = cargo(["test", "--workspace", "--no-fail-fast", "--lib"].into_iter().chain(targets));
     command.env("GQA_TEST_SAMPLE", adapter.name);
-    let step = on(adapter, "device tests", command).within(240);
-    if adapter.is_single_threaded() { step.beside() } else { step }
+    let step = on(adapter, "device tests", command);
+    if adapter.is_single_threaded() { step.within(600).beside() } else { step.within(420) }
 }
 
 /// What the tests built: cargo would build it and all it needs again, without the features of the workspace.

@@ -56,7 +56,7 @@ pub(crate) fn build_steps(missing: Missing) -> Vec<Step> {
 /// Tests in a browser what was built.
 pub(crate) fn test_steps(missing: Missing) -> Vec<Step> {
     let browser = Step::doing("a browser", || tools::chromium().map(drop)).or(missing).after(BUILT);
-    vec![browser.within(60), browser_tests().after_success().within(420)]
+    vec![browser.within(60), browser_tests().after_success().within(480)]
 }
 
 /// The command makes its report of what the page exported.

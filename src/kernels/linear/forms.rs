@@ -90,7 +90,7 @@ pub(crate) fn variants() -> Vec<(&'static crate::gpu::Kernel, crate::kernels::Va
 }
 
 /// The kernel of a form, and the constants of a variant for x and w of these types.
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 impl Form {
     pub(crate) fn variant(
         &self,

@@ -31,6 +31,6 @@ pub(super) fn steps(built: &str) -> [Step; 2] {
     };
     [
         Step::doing("page of the device tests", page).after_success().within(10),
-        Step::making(built, build).after_success().within(300),
+        Step::making(built, build).after_success().within(420),
     ]
 }

@@ -52,7 +52,7 @@ pub(super) fn steps(missing: Missing) -> Vec<Step> {
         Step::doing("tools for browsers", || tools::installed().map(drop)).or(missing).within(60),
         wasm::prepare_step(missing).after_success(),
         Step::making("module for browsers", compile).after_success().within(300),
-        Step::new("its glue", bind).after_success().within(120),
+        Step::new("its glue", bind).after_success().within(180),
         Step::doing("optimise", move || optimise(&tools::installed()?, &glue, &optimised))
             .after_success()
             .within(60),

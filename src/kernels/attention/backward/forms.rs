@@ -75,7 +75,7 @@ pub(crate) fn variants() -> Vec<(&'static crate::gpu::Kernel, crate::kernels::Va
 }
 
 /// The kernel of a form, and the constants of a variant for this role.
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 impl Form {
     pub(crate) fn variant(
         &self,
