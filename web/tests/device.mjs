@@ -12,8 +12,8 @@ const MODULES = {
   gradients: ['tests/gradients.rs'],
 };
 
-/** Natively alone: what reads files or needs naga's writers or matrix units. */
-const NATIVE = ['declaration', 'matrix', 'keras'];
+/** Natively alone: what reads files or needs naga's writers or cooperative matrices. */
+const NATIVE = ['declaration', 'dump', 'matrix', 'keras'];
 
 /** Tests that must fail, and what the harness must hear of it. */
 const PLANTED = {
