@@ -19,7 +19,7 @@ pub(crate) fn native() -> Vec<Step> {
     };
     let mut steps = vec![
         Step::new("format", cargo(["fmt", "--all", "--check"])).within(10),
-        Step::new("clippy", clippy(&["--all-targets"])).within(200),
+        Step::new("clippy", clippy(&["--all-targets"])).within(240),
     ];
     // The other sets of features differ from one of these by modules that do not know each other.
     for (name, features) in [

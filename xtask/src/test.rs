@@ -41,7 +41,7 @@ pub(crate) fn run(all: bool) -> ExitCode {
         steps.extend(build.map(Step::beside));
     }
     let tests = cargo(["test", "--workspace", "--no-fail-fast"]);
-    steps.push(on(&adapters.main, "all tests", tests).within(if all { 1080 } else { 720 }));
+    steps.push(on(&adapters.main, "all tests", tests).within(if all { 1300 } else { 800 }));
     for example in examples() {
         steps.push(run_example(&adapters.main, &example));
     }
@@ -97,7 +97,7 @@ fn program() -> PathBuf {
 fn run_example(adapter: &Adapter, name: &str) -> Step {
     let mut command = adapter.command(&built(&format!("examples/{name}")));
     command.current_dir(root());
-    Step::new(format!("example {name} on {}", adapter.name), command).within(20)
+    Step::new(format!("example {name} on {}", adapter.name), command).within(40)
 }
 
 fn examples() -> Vec<String> {
