@@ -331,7 +331,7 @@ mod tests {
         [("ROWS", Constant::U32(2)), ("DROP", Constant::Bool(true)), ("KEEP", Constant::Bool(false))];
 
     /// The text as the file `main`, beside files to import.
-    fn expand(text: &'static str) -> Result<String, String> {
+    fn expand(text: &str) -> Result<String, String> {
         let mut expander =
             Expander { library, constants: &CONSTANTS, seen: BTreeSet::new(), out: String::new() };
         let lines: Vec<_> = (1..).zip(text.lines()).map(|(number, text)| Line { number, text }).collect();
@@ -379,6 +379,16 @@ mod tests {
     fn imports_come_once_and_before_what_imports_them() {
         let expanded = preprocess(source("top"), library, &CONSTANTS).unwrap();
         assert_eq!(expanded, "base\nleft\nright\n// top\nend of top\n");
+    }
+
+    #[test]
+    fn the_example_of_shaders_readme_becomes_what_it_says() {
+        let readme = include_str!("../../shaders/README.md");
+        let mut blocks = readme.split("```text\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let (example, expanded) = (blocks.next().unwrap(), blocks.next().unwrap());
+        let example = example.replacen("#import shared/grid\n", "", 1).replace("STAGED", "KEEP");
+        let expected = expanded.strip_prefix("(the text of shared/grid.wgsl)\n").unwrap();
+        assert_eq!(expand(&example).unwrap(), expected);
     }
 
     #[test]

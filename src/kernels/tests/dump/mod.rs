@@ -173,17 +173,26 @@ fn types_of(kernel: &str, form: Option<&str>) -> Vec<Vec<DType>> {
 /// Writes the dump, with the constants that are set wherever a kernel has them.
 fn write_all(folder: &Path, like: &Wanted) -> Result<String, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let plain = heavy(&Wanted { set: Vec::new(), ..like.clone() });
+    let known = |name: &str| {
+        let mut variants = plain.iter().filter_map(|dumped| dumped.wanted.expand().ok());
+        variants.any(|variant| variant.constants.iter().any(|(known, _)| *known == name))
+    };
+    if let Some((name, _)) = like.set.iter().find(|(name, _)| !known(name)) {
+        return Err(format!("no kernel of a dump has a constant {name}"));
+    }
     fs::create_dir_all(folder).map_err(failed)?;
-    let (mut written, mut left_out) = (0, String::new());
+    let (mut written, mut left_out) = (0, std::collections::BTreeSet::new());
     for Dumped { stem, wanted } in heavy(like) {
         match expanded(&wanted) {
             Ok(variant) => {
                 fs::write(folder.join(format!("{stem}.wgsl")), variant.text()?).map_err(failed)?;
                 written += 1;
             }
-            Err(reason) => left_out += &format!("left out: {reason}\n"),
+            Err(reason) => left_out.extend([format!("left out: {reason}\n")]),
         }
     }
+    let left_out: String = left_out.into_iter().collect();
     Ok(format!("{left_out}{written} files in {}\n", folder.display()))
 }
 
